@@ -1,0 +1,1 @@
+"""streamtrack turns moving pictures into tracks, as they arrive."""

@@ -1,0 +1,116 @@
+"""The three plug-in contracts. Each has a conformance suite in ``streamtrack.testing``.
+
+A plug-in is found through an entry point (``streamtrack.sources``, ``streamtrack.backends``, ``streamtrack.sinks``);
+the built-in ones use the same door. See ``docs/plugins.md``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from streamtrack.models.spec import ModelSpec
+from streamtrack.types import Frame, Result, RunInfo, SourceInfo, SourceStats
+
+Tensors = Mapping[str, NDArray[Any]]
+
+
+class SourceOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What any source is asked for, besides where it is."""
+
+    stride: int = 1
+    """Deliver exactly the frames with ``index % stride == 0``."""
+    fps: float = 0.0
+    """Resample by timestamp to at most this many frames a second of media; 0 means no limit."""
+    threads: int = 0
+    """Decoder threads; 0 lets the decoder choose."""
+
+
+class Source(Protocol):
+    """Yields frames. Created, iterated and closed on one thread: the decode thread.
+
+    A source class is constructed as ``SourceClass(uri, options)`` and is open once constructed: ``info`` is complete. It raises
+    ``SourceOpenError`` where it cannot open. Every blocking call inside returns within about a second, so that a stop is prompt.
+    """
+
+    info: SourceInfo
+    stats: SourceStats
+
+    def __iter__(self) -> Iterator[Frame]:
+        """Yield the wanted frames in presentation order, ``index`` and ``pts_ns`` strictly increasing."""
+        ...
+
+    def close(self) -> None:
+        """Release everything. Called once, also after an error."""
+        ...
+
+
+class BackendOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What any runtime is asked for."""
+
+    device: str = "auto"
+    """``auto``, ``cpu``, ``cuda`` or ``mps``."""
+    threads: int = 0
+    """Threads for one inference; 0 lets the backend choose."""
+    input_size: tuple[int, int] | None = None
+    """(height, width) in px to fix a model's free input size to; None leaves it as the model has it."""
+
+
+class Session(Protocol):
+    """A loaded model. Created, used and closed on one thread: the inference thread."""
+
+    max_batch: int
+    """Largest first dimension that ``run`` takes."""
+    device: str
+    """What it really runs on, e.g. ``cpu``."""
+    outputs: tuple[tuple[str, tuple[int | None, ...]], ...]
+    """Name and shape of each output, None where a dimension is free. Heads recognise a model by these."""
+    input_shape: tuple[int | None, ...]
+    """(batch, 3, height, width), None where a dimension is free."""
+
+    def run(self, batch: NDArray[np.float32]) -> Tensors:
+        """Map (B, 3, H, W) to the model's output tensors by name, each with first dimension B.
+
+        The tensors are valid until the next call. Raises ``InferenceError``.
+        """
+        ...
+
+    def close(self) -> None:
+        """Release everything."""
+        ...
+
+
+class Backend(Protocol):
+    """Turns a model file into a session. Constructed without arguments, cheap until ``load``."""
+
+    name: str
+
+    def load(self, model: Path, spec: ModelSpec, options: BackendOptions) -> Session:
+        """Load ``model``; raise ``ModelLoadError`` where it is corrupt or of the wrong shape, and ``BackendError`` where the device
+        that was asked for is not the one that would run."""
+        ...
+
+
+class Sink(Protocol):
+    """Consumes results. Created, opened, written and closed in this order, the last three on the sink's own thread.
+
+    A sink class is constructed with its options as keyword arguments; annotations say their types. A sink that fails raises
+    ``SinkError`` and thereby ends the run.
+    """
+
+    def open(self, info: RunInfo) -> None:
+        """Create the outputs."""
+        ...
+
+    def write(self, result: Result) -> None:
+        """Take one result; what is complete must be on its way to disk when this returns."""
+        ...
+
+    def close(self) -> None:
+        """Write what is pending (tracks still alive end here) and release everything. Called also after an error elsewhere."""
+        ...
