@@ -1,1 +1,1 @@
-"""onnx"""
+"""ONNX Runtime as a streamtrack backend."""

@@ -34,8 +34,10 @@ class SourceOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 class Source(Protocol):
     """Yields frames. Created, iterated and closed on one thread: the decode thread.
 
-    A source class is constructed as ``SourceClass(uri, options)`` and is open once constructed: ``info`` is complete. It raises
-    ``SourceOpenError`` where it cannot open. Every blocking call inside returns within about a second, so that a stop is prompt.
+    A source class is constructed as ``SourceClass(uri, options)`` and is open once constructed: ``info`` is complete.
+    It raises
+    ``SourceOpenError`` where it cannot open. Every blocking call inside returns within about a second, so that a stop
+    is prompt.
     """
 
     info: SourceInfo
@@ -91,15 +93,20 @@ class Backend(Protocol):
     name: str
 
     def load(self, model: Path, spec: ModelSpec, options: BackendOptions) -> Session:
-        """Load ``model``; raise ``ModelLoadError`` where it is corrupt or of the wrong shape, and ``BackendError`` where the device
-        that was asked for is not the one that would run."""
+        """Load ``model``.
+
+        Raises:
+            ModelLoadError: it is corrupt or of the wrong shape.
+            BackendError: the device that was asked for is not the one that would run.
+        """
         ...
 
 
 class Sink(Protocol):
     """Consumes results. Created, opened, written and closed in this order, the last three on the sink's own thread.
 
-    A sink class is constructed with its options as keyword arguments; annotations say their types. A sink that fails raises
+    A sink class is constructed with its options as keyword arguments; annotations say their types. A sink that fails
+    raises
     ``SinkError`` and thereby ends the run.
     """
 
@@ -112,5 +119,5 @@ class Sink(Protocol):
         ...
 
     def close(self) -> None:
-        """Write what is pending (tracks still alive end here) and release everything. Called also after an error elsewhere."""
+        """Write what is pending (tracks still alive end here) and release everything; called also after errors."""
         ...

@@ -1,7 +1,8 @@
 """A bounded queue between two threads, with statistics: together with ``threads`` all the concurrency there is.
 
 ``close()`` says that no more will be put: what is queued is still delivered, then ``get`` raises ``ChannelClosed``.
-``cancel()`` wakes everybody now: every waiting or later call raises ``Cancelled``. Everything else (end of stream, stop,
+``cancel()`` wakes everybody now: every waiting or later call raises ``Cancelled``. Everything else (end of stream,
+stop,
 Ctrl-C, error) reduces to these two. The habit of a channel that reports its own statistics is Trio's.
 """
 
@@ -43,7 +44,10 @@ class ChannelStats:
 
 
 class Channel(Generic[T]):
-    """Bounded first-in-first-out queue. A full one blocks its producer or, with ``drop_oldest``, gives up its oldest item."""
+    """Bounded first-in-first-out queue.
+
+    A full one blocks its producer or, with ``drop_oldest``, gives up its oldest item.
+    """
 
     def __init__(self, name: str, capacity: int, *, drop_oldest: bool = False) -> None:
         if capacity < 1:

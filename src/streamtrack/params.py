@@ -33,7 +33,8 @@ class DetectorParams(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """What turns a model's raw output into detections."""
 
     confidence: Unit = 0.1
-    """Boxes below this score are not detections. Keep it under the tracker's thresholds: ByteTrack uses weak detections."""
+    """Boxes below this score are not detections. Keep it under the tracker's thresholds: ByteTrack uses weak
+    detections."""
     nms_iou: Unit = 0.45
     """Of two boxes of one class that overlap more than this, the weaker one goes."""
     min_size: Annotated[float, Meta(ge=0)] = 0.0

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from streamtrack.channel import Cancelled, ChannelClosed
@@ -38,7 +37,8 @@ class StageClock:
 class ThreadGroup:
     """Starts threads, keeps the first error of any of them, and joins them all.
 
-    ``on_error`` is called once, from the thread that failed first; it should cancel whatever the others wait for. ``Cancelled``
+    ``on_error`` is called once, from the thread that failed first; it should cancel whatever the others wait for.
+    ``Cancelled``
     and ``ChannelClosed`` end a thread quietly: somebody else already knows why.
     """
 

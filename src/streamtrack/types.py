@@ -60,9 +60,9 @@ class Frame:
         return self.pts_ns / NS_PER_S
 
     def scaled(self, width: int, height: int) -> UInt8Array:
-        """Return the whole frame as RGB uint8 (height, width, 3), in planar memory: ``.transpose(2, 0, 1)`` is contiguous.
+        """Return the whole frame scaled, as RGB uint8 (height, width, 3) in planar memory.
 
-        Planar, because that is what a detector's input wants; use ``rgb()`` or ``crop()`` for interleaved memory.
+        Planar (``.transpose(2, 0, 1)`` is contiguous), because that is what a detector's input wants; use ``rgb()`` or ``crop()`` for interleaved memory.
         """
         return self.picture.rgb((0, 0, self.width, self.height), (width, height), planar=True)
 
@@ -71,7 +71,11 @@ class Frame:
         return self.picture.rgb((0, 0, self.width, self.height), (self.width, self.height), planar=False)
 
     def crop(self, box: NDArray[Any] | tuple[float, float, float, float], pad: float = 0.0) -> UInt8Array:
-        """Return the pixels of ``box`` (x0 y0 x1 y1 px), grown by ``pad`` of its size on each side, clamped to the frame.
+        """Return the pixels of ``box`` (x0 y0 x1 y1 px), clamped to the frame.
+
+        Args:
+            box: x0 y0 x1 y1 px.
+            pad: grow the box by this share of its size on each side first.
 
         Returns:
             C-contiguous RGB uint8 (h, w, 3) at source resolution, at least 1 x 1.
@@ -86,20 +90,16 @@ class Frame:
 
 
 def _checked(name: str, array: NDArray[Any], shape: tuple[int | None, ...], dtype: type[np.generic]) -> None:
-    fits = array.ndim == len(shape) and all(
-        w is None or w == n for w, n in zip(shape, array.shape, strict=True)
-    )
+    fits = array.ndim == len(shape) and all(w is None or w == n for w, n in zip(shape, array.shape, strict=True))
     if array.dtype != dtype or not fits:
         want = ", ".join("*" if n is None else str(n) for n in shape)
-        raise ValueError(
-            f"{name} must be {np.dtype(dtype).name} of shape ({want}), got {array.dtype} of {array.shape}"
-        )
+        raise ValueError(f"{name} must be {np.dtype(dtype).name} of shape ({want}), got {array.dtype} of {array.shape}")
     array.flags.writeable = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Detections:
-    """What a detector found in one frame: N boxes. There are no optional columns; K is 0 where a model has no keypoints."""
+    """What a detector found in one frame: N boxes, K keypoints each (0 where the model has none)."""
 
     boxes: Float32Array  # (N, 4) x0 y0 x1 y1 px of the source frame
     scores: Float32Array  # (N,) in [0, 1]
@@ -180,7 +180,8 @@ class SourceInfo:
     """A live feed may drop frames; a file may not."""
     codec: str = ""
     sampling: str = "every frame"
-    """In words, which frames are delivered, e.g. ``every 5th frame`` or ``8 fps by timestamp (sparser than stride 2)``."""
+    """In words, which frames are delivered, e.g. ``every 5th frame`` or ``8 fps by timestamp (sparser than stride
+    2)``."""
     sample_rate: float = 0.0
     """Frames a second of media that will be delivered; 0.0 where it cannot be known."""
 

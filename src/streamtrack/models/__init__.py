@@ -1,1 +1,1 @@
-"""models"""
+"""Detectors: model specifications, heads, preprocessing and the model zoo."""

@@ -15,7 +15,8 @@ class ModelSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     head: str
     """Which decoder reads its outputs: a name in ``streamtrack.models.heads.HEADS``."""
     input_size: tuple[int, int] = (640, 640)
-    """(height, width) in px. For a model with ``dynamic_size`` the longest input: the shorter side follows the picture."""
+    """(height, width) in px. For a model with ``dynamic_size`` the longest input: the shorter side follows the
+    picture."""
     dynamic_size: bool = False
     """Height and width may be any multiple of ``size_multiple``."""
     size_multiple: Annotated[int, Meta(ge=1)] = 32

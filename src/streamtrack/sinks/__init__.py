@@ -1,1 +1,1 @@
-"""sinks"""
+"""Sinks for results, one module each, found through the entry point ``streamtrack.sinks``."""

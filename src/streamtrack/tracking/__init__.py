@@ -1,1 +1,1 @@
-"""tracking"""
+"""The tracker: pure computation over arrays, without IO, clock, logging or configuration."""
