@@ -62,7 +62,8 @@ class Frame:
     def scaled(self, width: int, height: int) -> UInt8Array:
         """Return the whole frame scaled, as RGB uint8 (height, width, 3) in planar memory.
 
-        Planar (``.transpose(2, 0, 1)`` is contiguous), because that is what a detector's input wants; use ``rgb()`` or ``crop()`` for interleaved memory.
+        Planar (``.transpose(2, 0, 1)`` is contiguous), because that is what a detector's input wants; use
+        ``rgb()`` or ``crop()`` for interleaved memory.
         """
         return self.picture.rgb((0, 0, self.width, self.height), (width, height), planar=True)
 
