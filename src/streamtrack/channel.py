@@ -54,7 +54,8 @@ class Channel(Generic[T]):
             raise ValueError(f"capacity of channel '{name}' must be at least 1, got {capacity}")
         self.name = name
         self._capacity = capacity
-        self._drop_oldest = drop_oldest
+        self.drop_oldest = drop_oldest
+        """Whether a full channel gives up its oldest item instead of blocking; set before the first put."""
         self._items: deque[T] = deque()
         lock = threading.Lock()
         self._not_empty = threading.Condition(lock)
@@ -73,7 +74,7 @@ class Channel(Generic[T]):
             ChannelClosed: the channel was closed.
         """
         with self._lock:
-            if self._drop_oldest and len(self._items) >= self._capacity:
+            if self.drop_oldest and len(self._items) >= self._capacity:
                 self._items.popleft()
                 self._dropped += 1
             elif len(self._items) >= self._capacity and not (self._closed or self._cancelled):

@@ -1,0 +1,282 @@
+"""The stages on their threads: source -> detector -> tracker -> sinks.
+
+```
+[decode]          [infer]                      [caller's thread]          [one thread per sink]
+Source  =frames=> Detector.detect  =found=>    ByteTracker.update  =sink=> Sink.write
+        ^ the only place that may drop: block for files, drop-oldest for live feeds
+```
+
+``StagePipeline`` is a nursery: no thread outlives its ``with`` block. Whoever uses a resource opens and closes it on
+its own
+thread, so the stages come as factories.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from types import TracebackType
+from typing import NamedTuple, Protocol, Self
+
+from streamtrack.api import Sink, Source
+from streamtrack.channel import Cancelled, Channel, ChannelClosed, ChannelStats
+from streamtrack.errors import InternalError
+from streamtrack.threads import StageClock, ThreadGroup
+from streamtrack.types import CONFIRMED, Detections, Frame, Result, RunInfo, SourceInfo, SourceStats, TrackUpdate
+
+_STOP_TIMEOUT_S = 10.0
+
+
+class FrameDetector(Protocol):
+    """What the infer thread needs of ``streamtrack.models.detector.Detector``."""
+
+    def detect(self, frames: Sequence[Frame]) -> list[Detections]:
+        """Return the detections of each frame."""
+        ...
+
+    def close(self) -> None:
+        """Release the model."""
+        ...
+
+
+class FrameTracker(Protocol):
+    """What the caller's thread needs of ``streamtrack.tracking.ByteTracker``."""
+
+    def update(self, detections: Detections, pts_ns: int) -> TrackUpdate:
+        """Advance to ``pts_ns``."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Stages:
+    """How to make each stage. ``open_source`` runs on the decode thread, ``open_detector`` on the infer thread."""
+
+    open_source: Callable[[], Source]
+    open_detector: Callable[[], FrameDetector]
+    make_tracker: Callable[[SourceInfo], FrameTracker]
+    run_info: Callable[[SourceInfo], RunInfo]
+    sinks: Sequence[tuple[str, Sink]] = ()
+    batch_size: int = 1
+    queue_size: int = 4
+
+
+class Ledger(NamedTuple):
+    """Every source frame ends in exactly one bucket; the buckets sum to ``seen``."""
+
+    seen: int
+    strided: int
+    """Not wanted by stride or fps."""
+    detected: int
+    coasted: int
+    """Tracked without detection."""
+    dropped_queue: int
+    """Given up because a stage was late, or because the run was stopped while they waited."""
+    dropped_stale: int
+    corrupt: int
+
+
+@dataclass(slots=True)
+class Totals:
+    """What has been found so far."""
+
+    frames: int = 0
+    detections: int = 0
+    tracks: int = 0
+    """Tracks that were ever confirmed."""
+    alive: frozenset[int] = field(default_factory=frozenset)
+    """Ids of the confirmed tracks that have not ended."""
+
+    def add(self, result: Result) -> None:
+        """Count one result."""
+        self.frames += 1
+        self.detections += len(result.detections)
+        confirmed = frozenset(result.tracks.ids[result.tracks.states == CONFIRMED].tolist())
+        self.tracks += len(confirmed - self.alive)
+        self.alive = (self.alive | confirmed) - frozenset(result.tracks.ended.tolist())
+
+
+class StagePipeline:
+    """Runs the stages; iterate it for results.
+
+    ``with StagePipeline(stages) as p: for result in p: ...``. On entry the source is opened and the model loaded, and
+    what goes
+    wrong there is raised there. A slow caller is back-pressure. Leaving the block early stops the run; sinks are
+    flushed in every
+    case. The first error of any thread is raised in the caller.
+    """
+
+    def __init__(self, stages: Stages) -> None:
+        self._stages = stages
+        size = max(stages.queue_size, stages.batch_size)
+        self._frames: Channel[Frame] = Channel("frames", size)
+        self._found: Channel[tuple[Frame, Detections]] = Channel("detections", size)
+        self._outlets: list[Channel[Result]] = [Channel(f"sink {name}", size) for name, _ in stages.sinks]
+        self._group = ThreadGroup(on_error=self._wake)
+        self._source_open, self._detector_ready = threading.Event(), threading.Event()
+        self._live = False
+        self._finished = False
+        self._stats = SourceStats()
+        self._info: SourceInfo | None = None
+        self.clocks = {name: StageClock() for name in ("decode", "detect", "track", *self._sink_names())}
+        self.totals = Totals()
+
+    def _sink_names(self) -> list[str]:
+        return [f"sink {name}" for name, _ in self._stages.sinks]
+
+    @property
+    def info(self) -> SourceInfo:
+        """What is known of the source.
+
+        Raises:
+            InternalError: outside the ``with`` block.
+        """
+        if self._info is None:
+            raise InternalError("The pipeline has not been entered: use it in a 'with' block.")
+        return self._info
+
+    @property
+    def finished(self) -> bool:
+        """Whether the source was read to its end and every result was handed out."""
+        return self._finished
+
+    def __enter__(self) -> Self:
+        self._group.start("decode", self._decode)
+        self._group.start("infer", self._infer)
+        try:
+            self._await(self._source_open)
+            self._tracker = self._stages.make_tracker(self.info)
+            self._await(self._detector_ready)
+            run_info = self._stages.run_info(self.info)
+            for (name, sink), outlet in zip(self._stages.sinks, self._outlets, strict=True):
+                self._group.start(f"sink-{name}", partial(self._drain, name, sink, outlet, run_info))
+        except BaseException:
+            self._shut_down()
+            raise
+        return self
+
+    def __iter__(self) -> Iterator[Result]:
+        clock = self.clocks["track"]
+        try:
+            for frame, detections in self._found:
+                with clock.working():
+                    tracks = self._tracker.update(detections, frame.pts_ns)
+                    result = Result(frame, detections, tracks)
+                    self.totals.add(result)
+                for outlet in self._outlets:
+                    outlet.put(result)
+                yield result
+        except (Cancelled, ChannelClosed):
+            self._raise_first_error()
+            return
+        self._raise_first_error()
+        self._finished = True
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        survivors = self._shut_down()
+        if error is None:
+            self._raise_first_error()
+            if survivors:
+                raise InternalError(f"{', '.join(survivors)} did not stop within {_STOP_TIMEOUT_S:.0f} s.")
+            self.ledger()
+
+    def _shut_down(self) -> list[str]:
+        if not self._finished:
+            self._cancel_input()
+        # Sinks are closed, not cancelled: what was tracked is written, whatever ended the run.
+        for outlet in self._outlets:
+            outlet.close()
+        return self._group.join(None if self._finished else _STOP_TIMEOUT_S)
+
+    def _cancel_input(self) -> None:
+        self._frames.cancel()
+        self._found.cancel()
+
+    def _wake(self) -> None:
+        self._cancel_input()
+        self._source_open.set()
+        self._detector_ready.set()
+
+    def _await(self, ready: threading.Event) -> None:
+        ready.wait()
+        self._raise_first_error()
+
+    def _raise_first_error(self) -> None:
+        if self._group.error is not None:
+            raise self._group.error
+
+    def _decode(self) -> None:
+        source = self._stages.open_source()
+        try:
+            self._info, self._stats = source.info, source.stats
+            self._live = self._frames.drop_oldest = source.info.live
+            self._source_open.set()
+            self._feed(iter(source))
+            self._frames.close()
+        finally:
+            source.close()
+
+    def _feed(self, frames: Iterator[Frame]) -> None:
+        clock = self.clocks["decode"]
+        while True:
+            with clock.working():
+                frame = next(frames, None)
+            if frame is None:
+                return
+            self._frames.put(frame)
+
+    def _infer(self) -> None:
+        detector = self._stages.open_detector()
+        clock = self.clocks["detect"]
+        try:
+            self._detector_ready.set()
+            self._source_open.wait()
+            while True:
+                frames = self._frames.get_batch(self._stages.batch_size, fill=not self._live)
+                with clock.working(len(frames)):
+                    found = detector.detect(frames)
+                for pair in zip(frames, found, strict=True):
+                    self._found.put(pair)
+        except ChannelClosed:
+            self._found.close()
+        finally:
+            detector.close()
+
+    def _drain(self, name: str, sink: Sink, outlet: Channel[Result], info: RunInfo) -> None:
+        clock = self.clocks[f"sink {name}"]
+        try:
+            sink.open(info)
+            for result in outlet:
+                with clock.working():
+                    sink.write(result)
+        except BaseException:
+            # The caller may be waiting for room in this channel; nobody will make any more.
+            outlet.cancel()
+            raise
+        finally:
+            sink.close()
+
+    def ledger(self) -> Ledger:
+        """Return where every source frame so far has gone.
+
+        Raises:
+            InternalError: the run is complete and the buckets do not sum to the frames seen.
+        """
+        stats, dropped, detected = self._stats, self._frames.stats.dropped, self.totals.frames
+        undelivered = 0 if self._finished else stats.delivered - detected - dropped
+        ledger = Ledger(stats.seen, stats.strided, detected, 0, dropped + undelivered, 0, stats.corrupt)
+        if self._finished and sum(ledger[1:]) != ledger.seen:
+            raise InternalError(f"The frame ledger does not add up: {ledger}. Please report this.")
+        return ledger
+
+    @property
+    def source_stats(self) -> SourceStats:
+        """Counters of the source, beyond those in the ledger."""
+        return self._stats
+
+    def channel_stats(self) -> list[ChannelStats]:
+        """Return the statistics of every channel, in the order of the stages."""
+        return [channel.stats for channel in (self._frames, self._found, *self._outlets)]
