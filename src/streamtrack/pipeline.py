@@ -279,4 +279,4 @@ class StagePipeline:
 
     def channel_stats(self) -> list[ChannelStats]:
         """Return the statistics of every channel, in the order of the stages."""
-        return [channel.stats for channel in (self._frames, self._found, *self._outlets)]
+        return [self._frames.stats, self._found.stats, *(outlet.stats for outlet in self._outlets)]

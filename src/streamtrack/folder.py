@@ -1,0 +1,68 @@
+"""The run's folder: prepared before anything starts, and files in it that are replaced as a whole."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from streamtrack.errors import SinkError
+
+METRICS = "track_metrics.json"
+PROGRESS = "progress.json"
+# What a run writes, and so all that ``overwrite`` may remove.
+_OUTPUTS = ("detections.jsonl", "tracks.jsonl", "annotated.mp4", "report.png", "crops", "frames", METRICS, PROGRESS)
+
+
+def prepare(path: Path, *, overwrite: bool) -> Path:
+    """Create the folder of a run, or empty it of an earlier run's outputs.
+
+    Args:
+        path: the folder; parents are created.
+        overwrite: remove an earlier run's outputs; any other file in the folder stays.
+
+    Raises:
+        SinkError: it cannot be created or written, or it is not empty and may not be overwritten.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        if any(path.iterdir()) and not overwrite:
+            raise SinkError(
+                f"The output folder '{path}' is not empty. Choose another with --out, "
+                "or replace the earlier run in it with --overwrite."
+            )
+        for name in _OUTPUTS:
+            _remove(path / name)
+    except FileExistsError as error:
+        raise SinkError(f"The output folder '{path}' is a file. Choose another with --out.") from error
+    except SinkError:
+        raise
+    except OSError as error:
+        raise SinkError(f"Cannot write to the output folder '{path}': {error.strerror}. Choose another with --out.")
+        from error
+    return path
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def replace_json(path: Path, value: Any) -> None:
+    """Write ``value`` as indented JSON to ``path`` so that a reader sees the old file or the new one, never a part.
+
+    Raises:
+        SinkError: it cannot be written; the old file stays as it was.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        temporary.write_bytes(msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n")
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise SinkError(f"Cannot write '{path}': {error.strerror}.") from error

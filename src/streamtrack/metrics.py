@@ -1,0 +1,198 @@
+"""What a run tells about itself: ``progress.json`` while it goes on, ``track_metrics.json`` when it is over."""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import msgspec
+
+from streamtrack.channel import ChannelStats
+from streamtrack.pipeline import Ledger, StagePipeline
+from streamtrack.records import SCHEMA_VERSION
+from streamtrack.types import Result, SourceInfo
+
+PROGRESS_EVERY = 30
+"""Processed frames between two versions of ``progress.json``."""
+
+Status = Literal["running", "complete", "stopped", "interrupted", "failed"]
+
+
+class Progress(msgspec.Struct, kw_only=True):
+    """How far a run is."""
+
+    schema_version: int = SCHEMA_VERSION
+    phase: Status = "running"
+    frames_done: int = 0
+    """Frames processed (wanted by stride and fps, detected and tracked)."""
+    frames_total: int | None = None
+    """About how many will be; an estimate that corrects itself, None where nobody can know."""
+    elapsed_sec: float = 0.0
+    fps_detected: float = 0.0
+    """Frame rate of the source."""
+    analyzed_fps: float = 0.0
+    """Processed frames a second of wall time so far."""
+    source_fps: float = 0.0
+    """Source frames got through a second of wall time so far, skipped ones included."""
+    eta_sec: float | None = None
+    tracks_alive: int = 0
+    tracks_total: int = 0
+    queue_depth: int = 0
+    queue_capacity: int = 0
+
+
+class StageMetrics(msgspec.Struct, kw_only=True):
+    """Seconds a stage worked; its own thread's CPU only, so that of a library's threads is missing here."""
+
+    wall_s: float
+    cpu_s: float
+    items: int
+
+
+class SourceMetrics(msgspec.Struct, kw_only=True):
+    """The source as it was found."""
+
+    uri: str
+    codec: str
+    width: int
+    height: int
+    fps: float
+    duration_s: float | None
+    sampling: str
+    live: bool
+    frames_damaged: int
+    """Delivered although the decoder marked them as damaged."""
+    timestamps_repaired: int
+
+
+class ModelMetrics(msgspec.Struct, kw_only=True):
+    """Which model ran, and where it came from."""
+
+    name: str
+    sha256: str
+    source: str
+    note: str = ""
+    """Why it was not the first choice, if so."""
+
+
+class ProcessMetrics(msgspec.Struct, kw_only=True):
+    """The whole process during the run."""
+
+    wall_s: float
+    cpu_s: float
+    cpu_ms_per_source_frame: float
+    peak_memory_mb: float
+    """Highest resident memory of the process since it started."""
+
+
+class Metrics(msgspec.Struct, kw_only=True):
+    """Everything of a run that is neither a detection nor a track."""
+
+    schema_version: int = SCHEMA_VERSION
+    streamtrack_version: str
+    status: Status
+    error: str | None
+    device: str
+    backend: str
+    model: ModelMetrics
+    profile: str
+    settings: Mapping[str, Any]
+    settings_from: Mapping[str, str]
+    """Layer of every setting that is not a default."""
+    source: SourceMetrics | None
+    totals: Mapping[str, int]
+    frame_ledger: Mapping[str, int]
+    """Every source frame in exactly one bucket; the buckets sum to ``seen``."""
+    stages: Mapping[str, StageMetrics]
+    channels: list[ChannelStats]
+    process: ProcessMetrics
+
+
+class Stopwatch:
+    """Wall time and CPU time of the process since it was made."""
+
+    def __init__(self) -> None:
+        self._wall, self._cpu = time.perf_counter(), time.process_time()
+
+    @property
+    def wall_s(self) -> float:
+        """Seconds since the start."""
+        return time.perf_counter() - self._wall
+
+    @property
+    def cpu_s(self) -> float:
+        """CPU seconds of all threads of the process since the start."""
+        return time.process_time() - self._cpu
+
+
+def measure_progress(pipeline: StagePipeline, result: Result, watch: Stopwatch) -> Progress:
+    """Return how far ``pipeline`` is after ``result``."""
+    info, done, elapsed = pipeline.info, pipeline.totals.frames, watch.wall_s
+    seen = result.frame.index + 1
+    total = _expected(info, done, seen, result.frame.ts_s)
+    queue = pipeline.channel_stats()[0]
+    return Progress(
+        frames_done=done,
+        frames_total=total,
+        elapsed_sec=round(elapsed, 3),
+        fps_detected=round(info.rate, 3),
+        analyzed_fps=round(done / elapsed, 2),
+        source_fps=round(seen / elapsed, 2),
+        eta_sec=None if total is None else round((total - done) * elapsed / done, 1),
+        tracks_alive=len(pipeline.totals.alive),
+        tracks_total=pipeline.totals.tracks,
+        queue_depth=queue.depth,
+        queue_capacity=queue.capacity,
+    )
+
+
+def _expected(info: SourceInfo, done: int, seen: int, ts_s: float) -> int | None:
+    """Estimate the processed frames in all from the share of the source that has gone by."""
+    if info.frames_estimate is None:
+        return None
+    share = seen / max(info.frames_estimate, seen)
+    if info.sample_rate and done < PROGRESS_EVERY:
+        # The share says little while few frames have gone by; the sampling is known from the start.
+        return max(done, round(info.frames_estimate * info.sample_rate / info.rate)) if info.rate else None
+    return max(done, round(done / share))
+
+
+def measure_stages(pipeline: StagePipeline) -> dict[str, StageMetrics]:
+    """Return the clocks of every stage."""
+    return {
+        name: StageMetrics(wall_s=round(c.wall_s, 4), cpu_s=round(c.cpu_s, 4), items=c.items)
+        for name, c in pipeline.clocks.items()
+    }
+
+
+def measure_source(pipeline: StagePipeline) -> SourceMetrics:
+    """Return the source as it was found."""
+    info, stats = pipeline.info, pipeline.source_stats
+    return SourceMetrics(
+        uri=info.uri,
+        codec=info.codec,
+        width=info.width,
+        height=info.height,
+        fps=round(info.rate, 4),
+        duration_s=info.duration_s,
+        sampling=info.sampling,
+        live=info.live,
+        frames_damaged=stats.damaged,
+        timestamps_repaired=stats.pts_repaired,
+    )
+
+
+def measure_process(watch: Stopwatch, ledger: Ledger) -> ProcessMetrics:
+    """Return what the process used since ``watch`` was made."""
+    cpu = watch.cpu_s
+    # ru_maxrss is in kilobytes on Linux and in bytes on macOS (getrusage(2) of each).
+    unit = 1e6 if sys.platform == "darwin" else 1e3
+    return ProcessMetrics(
+        wall_s=round(watch.wall_s, 3),
+        cpu_s=round(cpu, 3),
+        cpu_ms_per_source_frame=round(1000 * cpu / ledger.seen, 3) if ledger.seen else 0.0,
+        peak_memory_mb=round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit, 1),
+    )

@@ -1,0 +1,172 @@
+"""The records of a run as they are written: one struct per kind of JSON object, all with a ``schema_version``.
+
+Boxes are ``x0 y0 x1 y1`` in px of the source frame, times are seconds of media from the start of the stream. A
+float32 is
+written in the shortest form that reads back as the same float32, so the records hold exactly what the run computed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from streamtrack.types import CONFIRMED, Result
+
+SCHEMA_VERSION = 1
+MAX_SAMPLES = 8
+"""Boxes kept per track in its record."""
+
+
+class DetectionRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """One detection in one processed frame: a line of ``detections.jsonl``."""
+
+    schema_version: int = SCHEMA_VERSION
+    frame_idx: int
+    ts_s: float
+    bbox: list[float]
+    conf: float
+    class_id: int
+    landmarks: list[list[float]]
+    """x y px per keypoint; empty where the model has none."""
+    track_id: int | None
+    """None where no confirmed track claims it."""
+
+
+class BoxSample(msgspec.Struct, frozen=True, kw_only=True):
+    """One observation of a track."""
+
+    frame_idx: int
+    ts_s: float
+    bbox: list[float]
+    conf: float
+
+
+class TrackRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """One finished track: a line of ``tracks.jsonl``."""
+
+    schema_version: int = SCHEMA_VERSION
+    track_id: int
+    class_id: int
+    frame_span: tuple[int, int]
+    """First and last frame index with a detection of it, both inclusive."""
+    start_s: float
+    end_s: float
+    frame_count: int
+    """Processed frames in which it had a detection."""
+    avg_conf: float
+    bboxes_sampled: list[BoxSample]
+    """At most 8 observations spread over its life, the first and the last among them."""
+
+
+def shortest(values: NDArray[np.float32]) -> list[Any]:
+    """Return float32 values as (nested) Python floats, each the shortest decimal that reads back as the same
+    float32."""
+    if values.ndim > 1:
+        return [shortest(row) for row in values]
+    return [float(str(value)) for value in values]
+
+
+def detection_records(result: Result) -> Iterator[DetectionRecord]:
+    """Yield a record per detection of ``result``, strongest first as the detector gave them."""
+    detections, tracks = result.detections, result.tracks
+    owner: dict[int, int] = {
+        row: track_id
+        for row, track_id, state in zip(tracks.rows.tolist(), tracks.ids.tolist(), tracks.states.tolist(), strict=True)
+        if state == CONFIRMED
+    }
+    columns = (
+        shortest(detections.boxes),
+        shortest(detections.scores),
+        detections.classes.tolist(),
+        shortest(detections.keypoints),
+    )
+    for row, (bbox, conf, class_id, landmarks) in enumerate(zip(*columns, strict=True)):
+        yield DetectionRecord(
+            frame_idx=result.frame.index,
+            ts_s=result.frame.ts_s,
+            bbox=bbox,
+            conf=conf,
+            class_id=class_id,
+            landmarks=landmarks,
+            track_id=owner.get(row),
+        )
+
+
+class _Life:
+    """What is kept of a live track: constant memory however long it lives."""
+
+    __slots__ = ("class_id", "conf_sum", "count", "every", "first", "last", "samples")
+
+    def __init__(self, class_id: int, first: BoxSample) -> None:
+        self.class_id = class_id
+        self.first = self.last = first
+        self.samples: list[BoxSample] = []
+        self.every = 1
+        self.count = 0
+        self.conf_sum = 0.0
+
+    def add(self, sample: BoxSample) -> None:
+        if self.count % self.every == 0:
+            self.samples.append(sample)
+            if len(self.samples) == 4 * MAX_SAMPLES:
+                # Keep every second one from here on: the samples stay evenly spread without knowing how long it will
+                # live.
+                del self.samples[1::2]
+                self.every *= 2
+        self.count += 1
+        self.conf_sum += sample.conf
+        self.last = sample
+
+    def record(self, track_id: int) -> TrackRecord:
+        samples = self.samples if self.samples[-1] is self.last else [*self.samples, self.last]
+        return TrackRecord(
+            track_id=track_id,
+            class_id=self.class_id,
+            frame_span=(self.first.frame_idx, self.last.frame_idx),
+            start_s=self.first.ts_s,
+            end_s=self.last.ts_s,
+            frame_count=self.count,
+            avg_conf=round(self.conf_sum / self.count, 4),
+            bboxes_sampled=_spread(samples),
+        )
+
+
+def _spread(samples: Sequence[BoxSample]) -> list[BoxSample]:
+    if len(samples) <= MAX_SAMPLES:
+        return list(samples)
+    last = len(samples) - 1
+    return [samples[round(i * last / (MAX_SAMPLES - 1))] for i in range(MAX_SAMPLES)]
+
+
+class TrackLedger:
+    """Follows the confirmed tracks of a run and gives each one's record when it ends."""
+
+    def __init__(self) -> None:
+        self._alive: dict[int, _Life] = {}
+
+    def add(self, result: Result) -> list[TrackRecord]:
+        """Take one result; return the records of the tracks that ended with it."""
+        tracks, frame = result.tracks, result.frame
+        for i in np.flatnonzero(tracks.states == CONFIRMED).tolist():
+            row, track_id = int(tracks.rows[i]), int(tracks.ids[i])
+            sample = BoxSample(
+                frame_idx=frame.index,
+                ts_s=frame.ts_s,
+                bbox=shortest(result.detections.boxes[row]),
+                conf=shortest(result.detections.scores[row : row + 1])[0],
+            )
+            life = self._alive.get(track_id)
+            if life is None:
+                life = self._alive[track_id] = _Life(int(tracks.classes[i]), sample)
+            life.add(sample)
+        return [self._alive.pop(i).record(i) for i in tracks.ended.tolist() if i in self._alive]
+
+    def finish(self) -> list[TrackRecord]:
+        """Return the records of the tracks still alive; the run is over."""
+        records = [life.record(track_id) for track_id, life in self._alive.items()]
+        self._alive.clear()
+        return records

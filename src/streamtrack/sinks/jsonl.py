@@ -1,0 +1,95 @@
+"""Records as JSON lines: ``detections.jsonl`` and ``tracks.jsonl`` (https://jsonlines.org)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from streamtrack.errors import SinkError
+from streamtrack.records import TrackLedger, detection_records
+from streamtrack.types import Result, RunInfo
+
+
+class LineFile:
+    """A file of JSON lines in which every line is complete at every moment."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._encoder = msgspec.json.Encoder()
+        self._complete = 0
+        try:
+            # Unbuffered: what write() took is with the operating system, and a run that dies loses nothing.
+            self._file = path.open("wb", buffering=0)
+        except OSError as error:
+            raise SinkError(f"Cannot create '{path}': {error.strerror}. Choose another folder with --out.") from error
+
+    def write(self, records: Iterable[Any]) -> None:
+        """Append one line per record.
+
+        Raises:
+            SinkError: the disk is full or the file cannot be written; lines written before stay complete.
+        """
+        data = self._encoder.encode_lines(records)
+        if not data:
+            return
+        try:
+            written = self._file.write(data)
+            while written < len(data):
+                written += self._file.write(data[written:])
+        except OSError as error:
+            self._file.truncate(self._complete)
+            raise SinkError(
+                f"Cannot write '{self._path}': {error.strerror}. What was written before is complete; "
+                "free some space or choose another folder with --out."
+            ) from error
+        self._complete += len(data)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+class JsonlSink:
+    """Writes a line per detection as it happens and a line per track when it ends.
+
+    Args:
+        detections: name of the file of detections, inside the run's folder; empty for none.
+        tracks: name of the file of tracks, likewise.
+    """
+
+    def __init__(self, *, detections: str = "detections.jsonl", tracks: str = "tracks.jsonl") -> None:
+        self._names = (detections, tracks)
+        self._detections: LineFile | None = None
+        self._tracks: LineFile | None = None
+        self._ledger = TrackLedger()
+
+    def open(self, info: RunInfo) -> None:
+        """Create the files."""
+        if info.folder is None:
+            raise SinkError("The sink 'jsonl' writes files: give the run a folder with --out.")
+        for name in self._names:
+            if name != os.path.basename(name):
+                raise SinkError(f"'{name}' is not a plain file name; the sink 'jsonl' writes inside the run's folder.")
+        self._detections, self._tracks = (LineFile(info.folder / name) if name else None for name in self._names)
+
+    def write(self, result: Result) -> None:
+        """Append the frame's detections and the tracks that ended."""
+        if self._detections:
+            self._detections.write(detection_records(result))
+        ended = self._ledger.add(result)
+        if self._tracks and ended:
+            self._tracks.write(ended)
+
+    def close(self) -> None:
+        """Append the tracks still alive and close."""
+        try:
+            if self._tracks:
+                self._tracks.write(self._ledger.finish())
+        finally:
+            for file in (self._detections, self._tracks):
+                if file:
+                    file.close()

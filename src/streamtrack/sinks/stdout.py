@@ -1,0 +1,49 @@
+"""Track records on standard output as JSON lines, for ``| jq`` and friends."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from typing import Any, Literal
+
+import msgspec
+
+from streamtrack.errors import SinkError
+from streamtrack.records import TrackLedger, detection_records
+from streamtrack.types import Result, RunInfo
+
+
+class StdoutSink:
+    """Writes a line per finished track, or per detection.
+
+    Args:
+        records: ``tracks`` (a line when a track ends) or ``detections`` (a line per detection as it happens).
+    """
+
+    def __init__(self, *, records: Literal["tracks", "detections"] = "tracks") -> None:
+        self._records = records
+        self._ledger = TrackLedger()
+        self._encoder = msgspec.json.Encoder()
+
+    def open(self, info: RunInfo) -> None:
+        """Take standard output as it is."""
+        self._out = sys.stdout.buffer
+
+    def write(self, result: Result) -> None:
+        """Write what this frame completes."""
+        self._write(detection_records(result) if self._records == "detections" else self._ledger.add(result))
+
+    def close(self) -> None:
+        """Write the tracks still alive."""
+        if self._records == "tracks":
+            self._write(self._ledger.finish())
+
+    def _write(self, records: Iterable[Any]) -> None:
+        data = self._encoder.encode_lines(records)
+        if not data:
+            return
+        try:
+            self._out.write(data)
+            self._out.flush()
+        except OSError as error:
+            raise SinkError(f"Cannot write to standard output: {error.strerror}.") from error
