@@ -41,8 +41,8 @@ def prepare(path: Path, *, overwrite: bool) -> Path:
     except SinkError:
         raise
     except OSError as error:
-        raise SinkError(f"Cannot write to the output folder '{path}': {error.strerror}. Choose another with --out.")
-        from error
+        reason = f"Cannot write to the output folder '{path}': {error.strerror}."
+        raise SinkError(f"{reason} Choose another with --out.") from error
     return path
 
 

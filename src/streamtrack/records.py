@@ -63,8 +63,10 @@ class TrackRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def shortest(values: NDArray[np.float32]) -> list[Any]:
-    """Return float32 values as (nested) Python floats, each the shortest decimal that reads back as the same
-    float32."""
+    """Return float32 values as (nested) Python floats.
+
+    Each is the shortest decimal that reads back as the same float32.
+    """
     if values.ndim > 1:
         return [shortest(row) for row in values]
     return [float(str(value)) for value in values]
