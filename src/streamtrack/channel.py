@@ -74,22 +74,26 @@ class Channel(Generic[T]):
             ChannelClosed: the channel was closed.
         """
         with self._lock:
-            if self.drop_oldest and len(self._items) >= self._capacity:
-                self._items.popleft()
-                self._dropped += 1
-            elif len(self._items) >= self._capacity and not (self._closed or self._cancelled):
-                began = time.perf_counter()
-                while len(self._items) >= self._capacity and not (self._closed or self._cancelled):
-                    self._not_full.wait()
-                self._put_wait_s += time.perf_counter() - began
+            if not self.drop_oldest:
+                self._wait_for_room()
             if self._cancelled:
                 raise Cancelled(self.name)
             if self._closed:
                 raise ChannelClosed(self.name)
+            if len(self._items) >= self._capacity:
+                self._items.popleft()
+                self._dropped += 1
             self._items.append(item)
             self._count += 1
             self._peak = max(self._peak, len(self._items))
             self._not_empty.notify()
+
+    def _wait_for_room(self) -> None:
+        if len(self._items) >= self._capacity and not (self._closed or self._cancelled):
+            began = time.perf_counter()
+            while len(self._items) >= self._capacity and not (self._closed or self._cancelled):
+                self._not_full.wait()
+            self._put_wait_s += time.perf_counter() - began
 
     def get(self) -> T:
         """Return the oldest item, waiting for one.

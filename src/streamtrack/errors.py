@@ -98,10 +98,15 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     return f" Did you mean '{close[0]}'?" if close else ""
 
 
-_USERINFO = re.compile(r"(?<=://)[^/?#\s]*@")
-_SECRET_QUERY = re.compile(r"(?i)([?&;](?:pass(?:word|wd)?|token|key|secret|auth|sig(?:nature)?)=)[^&#\s]+")
+# Whitespace ends a URL; nothing else is certain to. People paste passwords that hold @, /, ? and # unescaped, so where
+# a colon may start a password everything up to the last @ goes: rather a path too much than a password too little.
+_USERINFO = re.compile(r"(?<=://)(?:[^/?#\s]*:\S*|[^/?#\s]*)@")
+# As a query parameter (?token=...&api_key=...) or, as some cameras have it, within the path (/user=a_password=b).
+_SECRET_FIELD = re.compile(
+    r"(?i)([?&;/_][^=&?/\s]{0,40}?(?:pass|pwd|token|key|secret|auth|sig|cred)[^=&?/\s]{0,40}=)[^&\s]+"
+)
 
 
 def redact(text: str) -> str:
     """Return ``text`` with user names, passwords and tokens in URLs replaced by ``***``."""
-    return _SECRET_QUERY.sub(r"\1***", _USERINFO.sub("***@", text))
+    return _SECRET_FIELD.sub(r"\1***", _USERINFO.sub("***@", text))

@@ -49,14 +49,24 @@ class FrameTracker(Protocol):
         ...
 
 
+class Plan(NamedTuple):
+    """What can only be decided once the source is open."""
+
+    open_detector: Callable[[], FrameDetector]
+    """Called on the infer thread."""
+    make_tracker: Callable[[], FrameTracker]
+    """Called on the caller's thread, while the detector loads."""
+    run_info: RunInfo
+
+
 @dataclass(frozen=True, slots=True)
 class Stages:
-    """How to make each stage. ``open_source`` runs on the decode thread, ``open_detector`` on the infer thread."""
+    """How to make each stage."""
 
     open_source: Callable[[], Source]
-    open_detector: Callable[[], FrameDetector]
-    make_tracker: Callable[[SourceInfo], FrameTracker]
-    run_info: Callable[[SourceInfo], RunInfo]
+    """Called on the decode thread."""
+    plan: Callable[[SourceInfo], Plan]
+    """Called on the caller's thread once the source is open; the place to fetch a model or to make a folder."""
     sinks: Sequence[tuple[str, Sink]] = ()
     batch_size: int = 1
     queue_size: int = 4
@@ -143,14 +153,14 @@ class StagePipeline:
 
     def __enter__(self) -> Self:
         self._group.start("decode", self._decode)
-        self._group.start("infer", self._infer)
         try:
             self._await(self._source_open)
-            self._tracker = self._stages.make_tracker(self.info)
+            plan = self._stages.plan(self.info)
+            self._group.start("infer", partial(self._infer, plan.open_detector))
+            self._tracker = plan.make_tracker()
             self._await(self._detector_ready)
-            run_info = self._stages.run_info(self.info)
             for (name, sink), outlet in zip(self._stages.sinks, self._outlets, strict=True):
-                self._group.start(f"sink-{name}", partial(self._drain, name, sink, outlet, run_info))
+                self._group.start(f"sink-{name}", partial(self._drain, name, sink, outlet, plan.run_info))
         except BaseException:
             self._shut_down()
             raise
@@ -228,12 +238,11 @@ class StagePipeline:
                 return
             self._frames.put(frame)
 
-    def _infer(self) -> None:
-        detector = self._stages.open_detector()
+    def _infer(self, open_detector: Callable[[], FrameDetector]) -> None:
+        detector = open_detector()
         clock = self.clocks["detect"]
         try:
             self._detector_ready.set()
-            self._source_open.wait()
             while True:
                 frames = self._frames.get_batch(self._stages.batch_size, fill=not self._live)
                 with clock.working(len(frames)):

@@ -57,8 +57,8 @@ class ThreadGroup:
     def start(self, name: str, work: Callable[[], None]) -> None:
         """Run ``work`` on a new thread called ``name``."""
         thread = threading.Thread(target=self._guarded, args=(work,), name=f"streamtrack-{name}")
-        self._threads.append(thread)
         thread.start()
+        self._threads.append(thread)
 
     def fail(self, error: BaseException) -> None:
         """Record an error as if a thread of this group had raised it."""

@@ -1,1 +1,74 @@
-"""The command line, one module per command."""
+"""The command line, one module per command. Heavy imports happen inside the command that needs them."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import signal
+import sys
+from collections.abc import Sequence
+from types import FrameType
+from typing import Any
+
+from streamtrack.errors import EXIT_INTERRUPTED, InternalError, StreamtrackError, redact
+
+COMMANDS = ("run", "demo", "models", "plugins")
+
+
+class _Version(argparse.Action):
+    """Looks the version up only when it is asked for: the look-up costs more than all the rest of ``--help``."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        from importlib.metadata import version
+
+        print(f"streamtrack {version('streamtrack')}")
+        parser.exit()
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of the whole command line."""
+    parser = argparse.ArgumentParser(
+        prog="streamtrack",
+        description="Turn moving pictures into tracks, as they arrive.",
+        epilog="exit codes: 0 done, 2 wrong setting, 3 plug-in, 4 source, 5 model or runtime, 6 output, "
+        "70 internal error, 130 interrupted",
+    )
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name in COMMANDS:
+        importlib.import_module(f"streamtrack.cli.{name}").add_parser(commands)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; return its exit code. Every error is one sentence on standard error, without a traceback."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    # --debug is understood before and after the command.
+    debug = "--debug" in arguments
+    args = make_parser().parse_args([argument for argument in arguments if argument != "--debug"])
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        return int(args.run(args))
+    except KeyboardInterrupt:
+        if debug:
+            raise
+        return EXIT_INTERRUPTED
+    except StreamtrackError as error:
+        if debug:
+            raise
+        print(f"streamtrack: error: {redact(str(error))}", file=sys.stderr)
+        return error.exit_code
+    except BrokenPipeError:
+        # Whoever read our output has gone; there is nobody left to tell.
+        return EXIT_INTERRUPTED
+    except Exception as error:
+        if debug:
+            raise
+        text = redact(f"{type(error).__name__}: {error}")
+        print(f"streamtrack: internal error: {text}. Please report it with the output of --debug.", file=sys.stderr)
+        return InternalError.exit_code
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt

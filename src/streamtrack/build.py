@@ -1,0 +1,321 @@
+"""Puts a pipeline together from settings: the only module that knows everybody."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import os
+import typing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple, Self
+
+import msgspec
+
+from streamtrack import config, folder, registry
+from streamtrack.api import BackendOptions, Sink, Source, SourceOptions
+from streamtrack.errors import ConfigError, InternalError, SinkError, did_you_mean, redact
+from streamtrack.metrics import (
+    PROGRESS_EVERY,
+    Metrics,
+    ModelMetrics,
+    Progress,
+    Status,
+    Stopwatch,
+    measure_process,
+    measure_progress,
+    measure_source,
+    measure_stages,
+)
+from streamtrack.models.detector import Detector
+from streamtrack.models.zoo import ResolvedModel
+from streamtrack.models.zoo import resolve as resolve_model
+from streamtrack.pipeline import Plan, StagePipeline, Stages
+from streamtrack.tracking import ByteTracker
+from streamtrack.types import NS_PER_S, Result, RunInfo, SourceInfo
+
+STDOUT = "-"
+_log = logging.getLogger("streamtrack")
+
+
+class RunSummary(NamedTuple):
+    """What a run leaves behind."""
+
+    folder: Path | None
+    """Where its files are; None if it wrote none."""
+    metrics: Metrics
+
+
+class Pipeline(StagePipeline):
+    """Tracks from a source, frame by frame.
+
+    ``with Pipeline("video.mp4", stride=5) as pipeline: for result in pipeline: ...``. Each ``Result`` holds the frame,
+    its detections and its tracks.
+
+    Args:
+        source: path of a video, URL, or ``-`` for standard input.
+        profile: name of a profile or path to one; None for ``balanced``.
+        stride: look at every ``stride``-th frame; replaces the profile's stride and fps.
+        fps: look at no more than this many frames a second of media (0: no limit); likewise.
+        model: name of a zoo model, path to an ONNX file, or ``auto``.
+        head: how to read the outputs of a model that does not tell itself.
+        device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+        threads: threads for inference and decoding; 0 for as many as the machine gives.
+        out: folder for the records, ``-`` for track records on standard output, None for no output.
+        overwrite: replace an earlier run's outputs in ``out``.
+        sinks: further sinks: ``"name:key=value,key=value"``, or objects that are sinks.
+        set: any further settings by dotted key, such as ``{"tracker.max_gap_s": 2}``.
+        say: told in one line what a person should know, such as which model was chosen.
+
+    Raises:
+        ConfigError: a setting that cannot be. Errors of sources, models and sinks are raised on entering the block.
+    """
+
+    def __init__(
+        self,
+        source: str | os.PathLike[str],
+        *,
+        profile: str | None = None,
+        stride: int | None = None,
+        fps: float | None = None,
+        model: str | None = None,
+        head: str | None = None,
+        device: str | None = None,
+        threads: int | None = None,
+        out: str | os.PathLike[str] | None = None,
+        overwrite: bool = False,
+        sinks: Sequence[str | Sink] = (),
+        set: Mapping[str, Any] | None = None,
+        say: Callable[[str], None] = _log.info,
+    ) -> None:
+        given = {
+            "source.stride": stride,
+            "source.fps": fps,
+            "detector.model": model,
+            "detector.head": head,
+            "runtime.device": device,
+            "runtime.threads": threads,
+        }
+        overrides = {key: value for key, value in given.items() if value is not None} | dict(set or {})
+        self.resolved = config.resolve(profile, overrides)
+        self.folder = None if out is None or os.fspath(out) == STDOUT else Path(out)
+        self._overwrite = overwrite
+        self._say = say
+        self._watch = Stopwatch()
+        self._model: ResolvedModel | None = None
+        self._device = self._config.runtime.device
+        self._folder_ready = False
+        self._summary: RunSummary | None = None
+        self.progress = Progress()
+        uri = os.fspath(source)
+        super().__init__(
+            Stages(
+                open_source=lambda: self._open_source(uri),
+                plan=self._plan,
+                sinks=self._make_sinks(to_stdout=out is not None and os.fspath(out) == STDOUT, extra=sinks),
+                batch_size=self._config.detector.batch_size,
+                queue_size=self._config.runtime.queue_size,
+            )
+        )
+
+    @property
+    def _config(self) -> config.Config:
+        return self.resolved.config
+
+    def __enter__(self) -> Self:
+        self._watch = Stopwatch()
+        try:
+            super().__enter__()
+        except BaseException as error:
+            self._conclude(error)
+            raise
+        self._write_state(self._metrics("running", None))
+        return self
+
+    def __iter__(self) -> Iterator[Result]:
+        for result in super().__iter__():
+            self.progress = measure_progress(self, result, self._watch)
+            if self.totals.frames % PROGRESS_EVERY == 0:
+                self._write_progress()
+            yield result
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            super().__exit__(kind, error, trace)
+        except BaseException as late:
+            self._conclude(late)
+            raise
+        self._conclude(error)
+
+    def summary(self) -> RunSummary:
+        """Return what the run left behind, once the block is left.
+
+        Raises:
+            InternalError: inside the block.
+        """
+        if self._summary is None:
+            raise InternalError("A run has no summary before its 'with' block is left.")
+        return self._summary
+
+    def _open_source(self, uri: str) -> Source:
+        settings = self._config.source
+        threads = settings.threads or self._config.runtime.threads
+        options = SourceOptions(stride=settings.stride, fps=settings.fps, threads=threads)
+        source: Source = registry.load("sources", "pyav")(uri, options)
+        return source
+
+    def _plan(self, info: SourceInfo) -> Plan:
+        if self.folder is not None:
+            folder.prepare(self.folder, overwrite=self._overwrite)
+            self._folder_ready = True
+        settings = self._config.detector
+        found = self._model = resolve_model(settings.model, settings.head, config.model_dir(), say=self._say)
+        return Plan(
+            open_detector=lambda: self._open_detector(found),
+            make_tracker=lambda: self._make_tracker(info),
+            run_info=RunInfo(
+                source=info,
+                model=found.name,
+                class_names=found.spec.classes,
+                keypoints=found.spec.keypoints,
+                folder=self.folder,
+            ),
+        )
+
+    def _open_detector(self, model: ResolvedModel) -> Detector:
+        runtime = self._config.runtime
+        backend = registry.load("backends", runtime.backend)()
+        options = BackendOptions(device=runtime.device, threads=runtime.threads)
+        session = backend.load(model.path, model.spec, options)
+        self._device = session.device
+        return Detector(model.spec, session, self._config.detector)
+
+    def _make_tracker(self, info: SourceInfo) -> ByteTracker:
+        params = self._config.tracker
+        seconds = params.max_gap_s
+        if info.sample_rate:
+            # track_buffer counts source frames times the stride: with it, processed frames.
+            seconds = min(seconds, params.track_buffer / info.sample_rate)
+        tracker = ByteTracker(params, max_lost_ns=round(seconds * NS_PER_S))
+        tracker.warm_up()
+        return tracker
+
+    def _make_sinks(self, *, to_stdout: bool, extra: Sequence[str | Sink]) -> list[tuple[str, Sink]]:
+        output = self._config.output
+        wanted: list[str | Sink] = []
+        if to_stdout:
+            wanted.append("stdout")
+        if self.folder is not None:
+            jpeg = f"jpeg_quality={output.jpeg_quality}"
+            wanted.append("jsonl")
+            wanted += [f"frames:{jpeg}"] * output.save_frames + [f"crops:{jpeg}"] * output.save_crops
+        return [_make_sink(sink) for sink in (*wanted, *extra)]
+
+    def _conclude(self, error: BaseException | None) -> None:
+        status: Status
+        if isinstance(error, KeyboardInterrupt):
+            status, reason = "interrupted", "interrupted"
+        elif error is not None:
+            status, reason = "failed", redact(f"{type(error).__name__}: {error}")
+        else:
+            status, reason = "complete" if self.finished else "stopped", None
+        self.progress.phase = status
+        if self.finished:
+            self.progress.frames_total, self.progress.eta_sec = self.totals.frames, 0.0
+        self._summary = RunSummary(self.folder, self._metrics(status, reason))
+        try:
+            self._write_state(self._summary.metrics)
+        except SinkError:
+            # A full disk must not hide the error that ended the run; without one it is the error.
+            if error is None:
+                raise
+
+    def _write_state(self, metrics: Metrics) -> None:
+        if self._folder_ready and self.folder is not None:
+            self._write_progress()
+            folder.replace_json(self.folder / folder.METRICS, metrics)
+
+    def _write_progress(self) -> None:
+        if self._folder_ready and self.folder is not None:
+            folder.replace_json(self.folder / folder.PROGRESS, self.progress)
+
+    def _metrics(self, status: Status, reason: str | None) -> Metrics:
+        ledger = self.ledger()
+        model = self._model
+        return Metrics(
+            streamtrack_version=version("streamtrack"),
+            status=status,
+            error=reason,
+            device=self._device,
+            backend=self._config.runtime.backend,
+            model=ModelMetrics(name=model.name, sha256=model.sha256, source=model.source, note=model.note)
+            if model
+            else ModelMetrics(name=self._config.detector.model, sha256="", source=""),
+            profile=self.resolved.profile,
+            settings=msgspec.to_builtins(self._config),
+            settings_from=self.resolved.origins,
+            source=measure_source(self) if self._info else None,
+            totals={
+                "frames_processed": self.totals.frames,
+                "detections": self.totals.detections,
+                "tracks": self.totals.tracks,
+            },
+            frame_ledger=ledger._asdict(),
+            stages=measure_stages(self),
+            channels=self.channel_stats(),
+            process=measure_process(self._watch, ledger),
+        )
+
+
+def run(
+    source: str | os.PathLike[str],
+    *,
+    progress: Callable[[Progress], None] | None = None,
+    **settings: Any,
+) -> RunSummary:
+    """Run a pipeline to the end of its source.
+
+    Args:
+        source: path of a video, URL, or ``-`` for standard input.
+        progress: called after every processed frame.
+        settings: as those of ``Pipeline``.
+
+    Raises:
+        StreamtrackError: one of its kinds; what was written until then is complete.
+    """
+    with Pipeline(source, **settings) as pipeline:
+        for _ in pipeline:
+            if progress:
+                progress(pipeline.progress)
+    return pipeline.summary()
+
+
+def _make_sink(sink: str | Sink) -> tuple[str, Sink]:
+    if not isinstance(sink, str):
+        return type(sink).__name__, sink
+    name, _, text = sink.partition(":")
+    factory = registry.load("sinks", name)
+    given = config.parse_assignments([pair for pair in text.split(",") if pair])
+    made: Sink = factory(**_converted_options(name, factory, given))
+    return name, made
+
+
+def _converted_options(name: str, factory: Callable[..., Sink], given: Mapping[str, str]) -> dict[str, Any]:
+    hints = typing.get_type_hints(factory.__init__) if inspect.isclass(factory) else typing.get_type_hints(factory)
+    known = [parameter for parameter in inspect.signature(factory).parameters if parameter in hints]
+    options = {}
+    for key, value in given.items():
+        if key not in known:
+            raise ConfigError(
+                f"The sink '{name}' has no option '{key}'.{did_you_mean(key, known)} "
+                f"Options: {', '.join(known) or 'none'}."
+            )
+        try:
+            options[key] = msgspec.convert(value, hints[key], strict=False)
+        except msgspec.ValidationError as error:
+            raise ConfigError(f"Option {key}={value} of the sink '{name}' does not fit: {error}.") from error
+    return options

@@ -1,0 +1,128 @@
+"""What a person sees on standard error: a live line while it runs, a short table at the end."""
+
+from __future__ import annotations
+
+import sys
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, TextColumn
+from rich.progress import Progress as RichProgress
+from rich.table import Table
+
+from streamtrack.build import RunSummary
+from streamtrack.metrics import Metrics, Progress
+
+
+def say(text: str) -> None:
+    """Print one line to standard error."""
+    print(f"streamtrack: {text}", file=sys.stderr, flush=True)
+
+
+class ProgressLine:
+    """A live line on a terminal; nothing at all elsewhere."""
+
+    def __init__(self) -> None:
+        self._bar = RichProgress(
+            BarColumn(bar_width=24),
+            TextColumn("{task.description}"),
+            console=Console(file=sys.stderr),
+            refresh_per_second=4,
+            transient=True,
+            disable=not sys.stderr.isatty(),
+        )
+        self._task = self._bar.add_task("starting", total=None)
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+    def update(self, progress: Progress) -> None:
+        """Show ``progress``."""
+        if not self._bar.disable:
+            self._bar.update(
+                self._task, description=describe(progress), completed=progress.frames_done, total=progress.frames_total
+            )
+
+
+def describe(progress: Progress) -> str:
+    """Return ``progress`` as one line of text."""
+    total = progress.frames_total
+    done = (
+        f"{progress.frames_done}/{total} {100 * progress.frames_done // total}%" if total else f"{progress.frames_done}"
+    )
+    parts = [
+        f"{done} frames",
+        f"{progress.source_fps:.1f} source fps",
+        f"{progress.tracks_alive} tracks",
+        f"queue {progress.queue_depth}/{progress.queue_capacity}",
+    ]
+    if progress.eta_sec is not None:
+        parts.append(f"ETA {clock(progress.eta_sec)}")
+    return "  ".join(parts)
+
+
+def clock(seconds: float) -> str:
+    """Return ``1:02`` or ``1:02:03``."""
+    minutes, second = divmod(round(seconds), 60)
+    hours, minute = divmod(minutes, 60)
+    return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"
+
+
+def show_summary(summary: RunSummary) -> None:
+    """Print what was found and where it lies: a table on a terminal, plain lines elsewhere."""
+    rows = summary_rows(summary)
+    if not sys.stderr.isatty():
+        width = max(len(label) for label, _ in rows)
+        for label, text in rows:
+            print(f"{label:{width}}  {text}", file=sys.stderr)
+        return
+    table = Table(show_header=False, box=None, pad_edge=False)
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    for label, text in rows:
+        table.add_row(label, text)
+    Console(file=sys.stderr, highlight=False, markup=False).print(table)
+
+
+def summary_rows(summary: RunSummary) -> list[tuple[str, str]]:
+    """Return the rows of the table as (label, text)."""
+    metrics = summary.metrics
+    totals, process = metrics.totals, metrics.process
+    rows = [
+        (metrics.status.capitalize(), _speed(metrics)),
+        ("Found", f"{totals['tracks']} tracks, {totals['detections']} detections"),
+        ("Model", _model(metrics)),
+        ("Frames", _frames(metrics)),
+        ("CPU", f"{process.cpu_ms_per_source_frame:.1f} ms per source frame, peak {process.peak_memory_mb:.0f} MB"),
+    ]
+    if metrics.source:
+        rows.insert(3, ("Sampling", metrics.source.sampling))
+    if summary.folder:
+        written = sorted(path.name + "/" * path.is_dir() for path in summary.folder.iterdir())
+        rows.append(("Written to", f"{summary.folder}/  {' '.join(name for name in written if name[0] != '.')}"))
+    return rows
+
+
+def _speed(metrics: Metrics) -> str:
+    process, seen = metrics.process, metrics.frame_ledger["seen"]
+    rate = seen / process.wall_s if process.wall_s else 0.0
+    cores = process.cpu_s / process.wall_s if process.wall_s else 0.0
+    uri = f"{metrics.source.uri}, " if metrics.source else ""
+    return f"{uri}{seen} source frames in {clock(process.wall_s)} ({rate:.1f} fps, {cores:.1f} cores)"
+
+
+def _model(metrics: Metrics) -> str:
+    note = f" ({metrics.model.note})" if metrics.model.note else ""
+    return f"{metrics.model.name} on {metrics.device}{note}"
+
+
+def _frames(metrics: Metrics) -> str:
+    buckets = {name: count for name, count in metrics.frame_ledger.items() if name != "seen" and count}
+    return ", ".join(f"{count} {name}" for name, count in buckets.items()) or "none"

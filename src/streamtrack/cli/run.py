@@ -1,0 +1,118 @@
+"""``streamtrack run SOURCE``: the main job."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from streamtrack.build import Pipeline
+
+_EXAMPLES = """\
+examples:
+  streamtrack run video.mp4                       tracks and detections into out/video/
+  streamtrack run video.mp4 --stride 1 --save-crops --sink video
+  streamtrack run - --out - < video.mp4 | jq .    read a pipe, write a pipe
+"""
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command."""
+    parser = commands.add_parser(
+        "run",
+        help="turn a video into tracks",
+        description="Turn a video into tracks.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("source", metavar="SOURCE", help="a video file, a URL, or - for standard input")
+    _add_what(parser)
+    _add_output(parser)
+    parser.set_defaults(run=run)
+
+
+def _add_what(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("what to look at, and with what")
+    group.add_argument("--profile", metavar="NAME", help="fast_cpu, balanced (default), high_accuracy, or a YAML file")
+    group.add_argument("--stride", type=int, metavar="N", help="look at frames 0, N, 2N, ... in presentation order")
+    group.add_argument("--fps", type=float, metavar="F", help="look at no more than F frames a second (0: no limit)")
+    group.add_argument("--model", metavar="MODEL", help="a zoo name, an ONNX file, or auto (default)")
+    group.add_argument("--head", metavar="HEAD", help="how to read an ONNX file's outputs, where it cannot be told")
+    group.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), help="where to run the model")
+    group.add_argument("--threads", type=int, metavar="N", help="threads for inference and decoding (0: all cores)")
+    group.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="any setting, such as tracker.max_gap_s=2"
+    )
+
+
+def _add_output(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("what to write")
+    group.add_argument("--out", metavar="FOLDER", help="folder for the results; - streams track records to stdout")
+    group.add_argument("--overwrite", action="store_true", help="replace an earlier run in the folder")
+    group.add_argument(
+        "--save-frames", action=argparse.BooleanOptionalAction, default=None, help="write every processed frame"
+    )
+    group.add_argument(
+        "--save-crops", action=argparse.BooleanOptionalAction, default=None, help="write crops of every track"
+    )
+    group.add_argument("--jpeg-quality", type=int, metavar="Q", help="1 to 100 (default 90)")
+    group.add_argument(
+        "--sink", action="append", default=[], metavar="NAME[:KEY=VALUE,...]", help="a further sink, such as video"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the pipeline with a progress line, then print what was found and where it lies."""
+    from streamtrack.build import Pipeline
+    from streamtrack.cli import _terminal
+
+    pipeline = Pipeline(
+        args.source,
+        profile=args.profile,
+        stride=args.stride,
+        fps=args.fps,
+        model=args.model,
+        head=args.head,
+        device=args.device,
+        threads=args.threads,
+        out=args.out or default_folder(args.source),
+        overwrite=args.overwrite,
+        sinks=args.sink,
+        set=settings(args),
+        say=_terminal.say,
+    )
+    try:
+        _follow(pipeline)
+    except KeyboardInterrupt:
+        _terminal.say("Interrupted; what was written is complete.")
+        _terminal.show_summary(pipeline.summary())
+        raise
+    _terminal.show_summary(pipeline.summary())
+    return 0
+
+
+def _follow(pipeline: Pipeline) -> None:
+    from streamtrack.cli._terminal import ProgressLine
+
+    with pipeline, ProgressLine() as line:
+        for _ in pipeline:
+            line.update(pipeline.progress)
+
+
+def settings(args: argparse.Namespace) -> dict[str, Any]:
+    """Return the settings given by ``--set`` and by the options of ``_add_output``, by dotted key."""
+    from streamtrack.config import parse_assignments
+
+    given = {
+        "output.save_frames": args.save_frames,
+        "output.save_crops": args.save_crops,
+        "output.jpeg_quality": args.jpeg_quality,
+    }
+    return parse_assignments(args.set) | {key: value for key, value in given.items() if value is not None}
+
+
+def default_folder(source: str) -> str:
+    """Return the folder for the results of ``source``: its name without suffix, below ``out``."""
+    name = "stdin" if source == "-" else Path(source.partition("?")[0].rstrip("/")).stem
+    return str(Path("out") / (name or "stream"))
