@@ -1,0 +1,83 @@
+"""What every test may count on: shared clips where they exist, no leaked threads, no test that CI quietly skips."""
+
+from __future__ import annotations
+
+import faulthandler
+import importlib.util
+import os
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+ROOT = Path(__file__).resolve().parent.parent
+_LEAK_GRACE_S = 2.0
+
+# Time says nothing on a shared machine. In CI the examples are the same in every run, so a red run can be repeated.
+settings.register_profile(
+    "streamtrack",
+    deadline=None,
+    derandomize=bool(os.environ.get("CI")),
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("streamtrack")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers",
+        "requires(program=..., module=..., install=...): skip where the program or module is missing; fail in CI",
+    )
+    # A look inside a run that seems stuck: kill -USR1. pytest-timeout dumps all stacks on its own when it ends one.
+    if hasattr(signal, "SIGUSR1"):
+        faulthandler.register(signal.SIGUSR1, all_threads=True)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    for mark in item.iter_markers("requires"):
+        message = missing(**mark.kwargs)
+        if message and os.environ.get("CI"):
+            pytest.fail(message, pytrace=False)
+        elif message:
+            pytest.skip(message)
+
+
+def missing(*, program: str = "", module: str = "", install: str) -> str:
+    """Return one line that says what is missing and how to install it, or ``""``."""
+    if program and shutil.which(program) is None:
+        return f"the program '{program}' is missing: {install}"
+    if module and importlib.util.find_spec(module) is None:
+        return f"the module '{module}' is missing: {install}"
+    return ""
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Folder of real clips and reference data too large or not free enough for the repository."""
+    folder = Path(os.environ.get("STREAMTRACK_TEST_DATA") or ROOT.parent / "shared" / "data")
+    if not folder.is_dir():
+        pytest.skip("no reference data: set STREAMTRACK_TEST_DATA to its folder")
+    return folder
+
+
+def survivors(grace_s: float) -> list[str]:
+    """Return the names of streamtrack's threads that are still alive after ``grace_s`` seconds."""
+    deadline = time.monotonic() + grace_s
+    ours = [thread for thread in threading.enumerate() if thread.name.startswith("streamtrack-")]
+    for thread in ours:
+        thread.join(max(0.0, deadline - time.monotonic()))
+    return [thread.name for thread in ours if thread.is_alive()]
+
+
+@pytest.fixture(autouse=True)
+def _no_leaked_threads() -> Iterator[None]:
+    """Fail the test that leaves one of streamtrack's threads behind, not a later one that suffers from it."""
+    yield
+    alive = survivors(_LEAK_GRACE_S)
+    assert not alive, f"threads outlived the test: {', '.join(alive)}"
