@@ -1,7 +1,9 @@
 """streamtrack turns moving pictures into tracks, as they arrive.
 
 ``with streamtrack.Pipeline("video.mp4") as pipeline: for result in pipeline: ...``, or
-``streamtrack.run("video.mp4", out="out")``. Importing this package loads no decoder, no runtime and no numba; they come with the first use of a name below.
+``streamtrack.run("video.mp4", out="out")``.
+
+Importing this package loads no decoder, no runtime and no numba; they come with the first use of a name below.
 """
 
 from __future__ import annotations

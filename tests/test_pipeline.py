@@ -1,0 +1,319 @@
+"""The nursery under faults: every error reaches the caller, nothing hangs, every frame is accounted for."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streamtrack.errors import DecodeError, InferenceError, InternalError, SinkError, SourceOpenError
+from streamtrack.pipeline import Plan, StagePipeline, Stages
+from streamtrack.testing.results import make_frame, make_info
+from streamtrack.types import CONFIRMED, LOST, Detections, Frame, Result, RunInfo, SourceInfo, SourceStats, TrackUpdate
+
+Fault = Callable[[int], None]
+
+
+def no_fault(index: int) -> None:
+    """Nothing goes wrong."""
+
+
+def fails_at(position: int, error: Exception) -> Fault:
+    def fault(index: int) -> None:
+        if index == position:
+            raise error
+
+    return fault
+
+
+class ScriptedSource:
+    """Yields ``count`` frames, every ``stride``-th of a longer stream."""
+
+    def __init__(self, count: int, *, stride: int = 1, live: bool = False, fault: Fault = no_fault) -> None:
+        self.info: SourceInfo = replace(make_info(None).source, live=live)
+        self.stats = SourceStats()
+        self._count, self._stride, self._fault = count, stride, fault
+        self.closed_on: list[str] = []
+
+    def __iter__(self) -> Iterator[Frame]:
+        for index in range(self._count):
+            self._fault(index)
+            self.stats.seen += 1
+            if index % self._stride:
+                self.stats.strided += 1
+                continue
+            self.stats.delivered += 1
+            yield make_frame(index, width=8, height=8)
+
+    def close(self) -> None:
+        self.closed_on.append(threading.current_thread().name)
+
+
+class ScriptedDetector:
+    """Finds one face per frame."""
+
+    def __init__(self, *, fault: Fault = no_fault, delay_s: float = 0.0) -> None:
+        self._fault, self._delay_s = fault, delay_s
+        self.batches: list[int] = []
+        self.closed = 0
+
+    def detect(self, frames: Sequence[Frame]) -> list[Detections]:
+        self.batches.append(len(frames))
+        for frame in frames:
+            self._fault(frame.index)
+        time.sleep(self._delay_s)
+        box = np.array([[1, 1, 5, 5]], np.float32)
+        ones = np.ones(1, np.float32)
+        return [
+            Detections(box.copy(), ones.copy(), np.zeros(1, np.int32), np.zeros((1, 0, 2), np.float32)) for _ in frames
+        ]
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+class OneTrack:
+    """Says that everything is track 1."""
+
+    def update(self, detections: Detections, pts_ns: int) -> TrackUpdate:
+        return TrackUpdate(
+            np.ones(1, np.int64),
+            detections.boxes,
+            detections.scores,
+            detections.classes,
+            np.full(1, CONFIRMED, np.uint8),
+            np.zeros(1, np.int32),
+            np.zeros(0, np.int64),
+        )
+
+
+class Recorder:
+    """Remembers what a sink was told."""
+
+    def __init__(self, *, fault: Fault = no_fault, delay_s: float = 0.0, fail_open: bool = False) -> None:
+        self._fault, self._delay_s, self._fail_open = fault, delay_s, fail_open
+        self.frames: list[int] = []
+        self.events: list[str] = []
+
+    def open(self, info: RunInfo) -> None:
+        self.events.append("open")
+        if self._fail_open:
+            raise SinkError("no room")
+
+    def write(self, result: Result) -> None:
+        self._fault(result.frame.index)
+        time.sleep(self._delay_s)
+        self.frames.append(result.frame.index)
+
+    def close(self) -> None:
+        self.events.append("close")
+
+
+def make(
+    source: ScriptedSource,
+    detector: ScriptedDetector | None = None,
+    *sinks: Recorder,
+    batch_size: int = 1,
+    queue_size: int = 2,
+) -> StagePipeline:
+    def plan(info: SourceInfo) -> Plan:
+        return Plan(lambda: detector or ScriptedDetector(), OneTrack, make_info(None))
+
+    named = [(f"recorder{i}", sink) for i, sink in enumerate(sinks)]
+    return StagePipeline(Stages(lambda: source, plan, named, batch_size, queue_size))
+
+
+def consume(pipeline: StagePipeline, each: Fault, after: Callable[[], None] = lambda: None) -> None:
+    for result in pipeline:
+        each(result.frame.index)
+    after()
+
+
+@given(
+    count=st.integers(0, 40),
+    stride=st.integers(1, 7),
+    batch=st.integers(1, 5),
+    queue=st.integers(1, 6),
+)
+def test_every_wanted_frame_comes_once_in_order_whatever_the_sizes(
+    count: int, stride: int, batch: int, queue: int
+) -> None:
+    sink = Recorder()
+    source = ScriptedSource(count, stride=stride)
+    with make(source, None, sink, batch_size=batch, queue_size=queue) as pipeline:
+        indexes = [result.frame.index for result in pipeline]
+    wanted = list(range(0, count, stride))
+    assert indexes == wanted
+    assert sink.frames == wanted
+    ledger = pipeline.ledger()
+    assert ledger.seen == count == sum(ledger[1:])
+    assert ledger.detected == len(wanted)
+
+
+def test_a_file_fills_its_batches() -> None:
+    detector = ScriptedDetector()
+    with make(ScriptedSource(10), detector, batch_size=4, queue_size=4) as pipeline:
+        assert len(list(pipeline)) == 10
+    assert detector.batches == [4, 4, 2]
+    assert detector.closed == 1
+
+
+def test_a_live_feed_drops_what_is_late_and_counts_it() -> None:
+    with make(ScriptedSource(50, live=True), ScriptedDetector(delay_s=0.01)) as pipeline:
+        indexes = [result.frame.index for result in pipeline]
+    ledger = pipeline.ledger()
+    assert indexes == sorted(set(indexes))
+    assert indexes[-1] == 49
+    assert ledger.dropped_queue == 50 - len(indexes) > 0
+
+
+def test_each_resource_is_closed_on_the_thread_that_opened_it() -> None:
+    source = ScriptedSource(3)
+    with make(source) as pipeline:
+        list(pipeline)
+    assert source.closed_on == ["streamtrack-decode"]
+
+
+@pytest.mark.parametrize("position", [0, 1, 7])
+def test_a_source_that_fails_raises_in_the_caller_and_flushes_sinks(position: int) -> None:
+    source = ScriptedSource(9, fault=fails_at(position, DecodeError("broken")))
+    sink = Recorder()
+    pipeline = make(source, None, sink)
+    with pytest.raises(DecodeError, match="broken"), pipeline:
+        list(pipeline)
+    assert sink.events[-1:] in ([], ["close"])
+    assert sink.frames == list(range(len(sink.frames)))
+    assert pipeline.ledger().detected == len(sink.frames)
+    assert source.closed_on
+
+
+def test_a_source_that_does_not_open_raises_on_entry() -> None:
+    def refuse() -> ScriptedSource:
+        raise SourceOpenError("no such file")
+
+    stages = Stages(refuse, lambda info: Plan(ScriptedDetector, OneTrack, make_info(None)))
+    with pytest.raises(SourceOpenError, match="no such file"), StagePipeline(stages):
+        pytest.fail("entered")
+
+
+def test_a_model_that_does_not_load_raises_on_entry_and_closes_the_source() -> None:
+    source = ScriptedSource(100)
+
+    def refuse() -> ScriptedDetector:
+        raise InferenceError("corrupt model")
+
+    stages = Stages(lambda: source, lambda info: Plan(refuse, OneTrack, make_info(None)))
+    with pytest.raises(InferenceError, match="corrupt model"), StagePipeline(stages):
+        pytest.fail("entered")
+    assert source.closed_on == ["streamtrack-decode"]
+
+
+def test_a_detector_that_fails_raises_in_the_caller() -> None:
+    detector = ScriptedDetector(fault=fails_at(5, InferenceError("out of memory")))
+    with pytest.raises(InferenceError, match="out of memory"), make(ScriptedSource(99), detector) as pipeline:
+        list(pipeline)
+    assert detector.closed == 1
+
+
+@pytest.mark.parametrize("sinks", [1, 3])
+def test_a_sink_that_fails_ends_the_run_and_the_others_are_flushed(sinks: int) -> None:
+    bad = Recorder(fault=fails_at(4, SinkError("disk full")))
+    good = [Recorder() for _ in range(sinks - 1)]
+    with pytest.raises(SinkError, match="disk full"), make(ScriptedSource(500), None, bad, *good) as pipeline:
+        list(pipeline)
+    assert bad.frames == [0, 1, 2, 3]
+    for sink in good:
+        assert sink.events == ["open", "close"]
+        assert sink.frames == list(range(len(sink.frames)))
+        assert len(sink.frames) == pipeline.totals.frames or len(sink.frames) == pipeline.totals.frames - 1
+
+
+def test_a_sink_that_does_not_open_ends_the_run() -> None:
+    with pytest.raises(SinkError, match="no room"), make(ScriptedSource(500), None, Recorder(fail_open=True)) as p:
+        list(p)
+
+
+def test_a_slow_sink_holds_the_run_back_but_loses_nothing() -> None:
+    sink = Recorder(delay_s=0.002)
+    with make(ScriptedSource(60), None, sink) as pipeline:
+        list(pipeline)
+    assert sink.frames == list(range(60))
+    assert pipeline.channel_stats()[-1].put_wait_s > 0
+
+
+def test_leaving_early_stops_promptly_and_accounts_for_every_frame() -> None:
+    sink = Recorder()
+    source = ScriptedSource(10**9)
+    with make(source, None, sink) as pipeline:
+        for result in pipeline:
+            if result.frame.index == 20:
+                break
+    ledger = pipeline.ledger()
+    assert not pipeline.finished
+    assert sink.frames == list(range(21))
+    assert sink.events == ["open", "close"]
+    assert ledger.detected == 21
+    assert sum(ledger[1:]) == ledger.seen == source.stats.seen
+
+
+def test_an_error_of_the_caller_is_the_one_that_is_raised() -> None:
+    sink = Recorder()
+
+    def interrupt_at_3(index: int) -> None:
+        if index == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), make(ScriptedSource(10**9), None, sink) as pipeline:
+        consume(pipeline, interrupt_at_3)
+    assert sink.frames == [0, 1, 2, 3]
+
+
+def test_later_errors_hang_on_the_first_one() -> None:
+    source = ScriptedSource(10**9)
+    bad = [Recorder(fault=fails_at(2, SinkError("first"))), Recorder(fault=fails_at(2, SinkError("second")))]
+    with pytest.raises(SinkError) as caught, make(source, None, *bad) as pipeline:
+        list(pipeline)
+    both = {str(caught.value), *(note.rpartition(": ")[2] for note in getattr(caught.value, "__notes__", []))}
+    assert both == {"first", "second"} or both < {"first", "second"}
+
+
+def test_a_ledger_that_does_not_add_up_is_an_internal_error() -> None:
+    source = ScriptedSource(5)
+    with pytest.raises(InternalError, match="does not add up"), make(source) as pipeline:
+        consume(pipeline, no_fault, after=lambda: setattr(source.stats, "seen", 6))
+
+
+def test_info_before_entry_is_an_internal_error() -> None:
+    with pytest.raises(InternalError, match="'with' block"):
+        _ = make(ScriptedSource(1)).info
+
+
+def test_totals_count_confirmed_tracks_once() -> None:
+    from streamtrack.pipeline import Totals
+
+    def result(ids: list[int], states: list[int], ended: list[int]) -> Result:
+        m = len(ids)
+        tracks = TrackUpdate(
+            np.array(ids, np.int64),
+            np.zeros((m, 4), np.float32),
+            np.ones(m, np.float32),
+            np.zeros(m, np.int32),
+            np.array(states, np.uint8),
+            np.full(m, -1, np.int32),
+            np.array(ended, np.int64),
+        )
+        return Result(make_frame(0, width=8, height=8), Detections.empty(), tracks)
+
+    totals = Totals()
+    totals.add(result([1, 2], [CONFIRMED, LOST], []))
+    totals.add(result([1, 3], [LOST, CONFIRMED], [2]))
+    totals.add(result([1], [CONFIRMED], [3]))
+    assert totals.tracks == 2
+    assert totals.alive == frozenset({1})
+    assert totals.frames == 3
