@@ -123,7 +123,7 @@ def make(
     queue_size: int = 2,
 ) -> StagePipeline:
     def plan(info: SourceInfo) -> Plan:
-        return Plan(lambda: detector or ScriptedDetector(), OneTrack, make_info(None))
+        return Plan(lambda: detector or ScriptedDetector(), OneTrack, lambda: make_info(None))
 
     named = [(f"recorder{i}", sink) for i, sink in enumerate(sinks)]
     return StagePipeline(Stages(lambda: source, plan, named, batch_size, queue_size))
@@ -197,7 +197,7 @@ def test_a_source_that_does_not_open_raises_on_entry() -> None:
     def refuse() -> ScriptedSource:
         raise SourceOpenError("no such file")
 
-    stages = Stages(refuse, lambda info: Plan(ScriptedDetector, OneTrack, make_info(None)))
+    stages = Stages(refuse, lambda info: Plan(ScriptedDetector, OneTrack, lambda: make_info(None)))
     with pytest.raises(SourceOpenError, match="no such file"), StagePipeline(stages):
         pytest.fail("entered")
 
@@ -208,7 +208,7 @@ def test_a_model_that_does_not_load_raises_on_entry_and_closes_the_source() -> N
     def refuse() -> ScriptedDetector:
         raise InferenceError("corrupt model")
 
-    stages = Stages(lambda: source, lambda info: Plan(refuse, OneTrack, make_info(None)))
+    stages = Stages(lambda: source, lambda info: Plan(refuse, OneTrack, lambda: make_info(None)))
     with pytest.raises(InferenceError, match="corrupt model"), StagePipeline(stages):
         pytest.fail("entered")
     assert source.closed_on == ["streamtrack-decode"]

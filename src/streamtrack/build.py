@@ -29,7 +29,7 @@ from streamtrack.metrics import (
     measure_source,
     measure_stages,
 )
-from streamtrack.models.detector import Detector
+from streamtrack.models.detector import Detector, load_detector
 from streamtrack.models.zoo import ResolvedModel
 from streamtrack.models.zoo import resolve as resolve_model
 from streamtrack.pipeline import Plan, StagePipeline, Stages
@@ -105,7 +105,7 @@ class Pipeline(StagePipeline):
         self._say = say
         self._watch = Stopwatch()
         self._model: ResolvedModel | None = None
-        self._device = self._config.runtime.device
+        self._detector: Detector | None = None
         self._folder_ready = False
         self._summary: RunSummary | None = None
         self.progress = Progress()
@@ -177,22 +177,22 @@ class Pipeline(StagePipeline):
         return Plan(
             open_detector=lambda: self._open_detector(found),
             make_tracker=lambda: self._make_tracker(info),
-            run_info=RunInfo(
-                source=info,
-                model=found.name,
-                class_names=found.spec.classes,
-                keypoints=found.spec.keypoints,
-                folder=self.folder,
-            ),
+            run_info=lambda: self._run_info(info, found),
         )
 
     def _open_detector(self, model: ResolvedModel) -> Detector:
         runtime = self._config.runtime
         backend = registry.load("backends", runtime.backend)()
         options = BackendOptions(device=runtime.device, threads=runtime.threads)
-        session = backend.load(model.path, model.spec, options)
-        self._device = session.device
-        return Detector(model.spec, session, self._config.detector)
+        self._detector = load_detector(model.path, model.spec, backend, options, self._config.detector)
+        return self._detector
+
+    def _run_info(self, info: SourceInfo, model: ResolvedModel) -> RunInfo:
+        # Loading told what a model that came without a specification is.
+        spec = self._detector.spec if self._detector else model.spec
+        return RunInfo(
+            source=info, model=model.name, class_names=spec.classes, keypoints=spec.keypoints, folder=self.folder
+        )
 
     def _make_tracker(self, info: SourceInfo) -> ByteTracker:
         params = self._config.tracker
@@ -250,7 +250,7 @@ class Pipeline(StagePipeline):
             streamtrack_version=version("streamtrack"),
             status=status,
             error=reason,
-            device=self._device,
+            device=self._detector.device if self._detector else self._config.runtime.device,
             backend=self._config.runtime.backend,
             model=ModelMetrics(name=model.name, sha256=model.sha256, source=model.source, note=model.note)
             if model

@@ -56,7 +56,8 @@ class Plan(NamedTuple):
     """Called on the infer thread."""
     make_tracker: Callable[[], FrameTracker]
     """Called on the caller's thread, while the detector loads."""
-    run_info: RunInfo
+    run_info: Callable[[], RunInfo]
+    """Called on the caller's thread once the detector has loaded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,8 +160,9 @@ class StagePipeline:
             self._group.start("infer", partial(self._infer, plan.open_detector))
             self._tracker = plan.make_tracker()
             self._await(self._detector_ready)
+            run_info = plan.run_info()
             for (name, sink), outlet in zip(self._stages.sinks, self._outlets, strict=True):
-                self._group.start(f"sink-{name}", partial(self._drain, name, sink, outlet, plan.run_info))
+                self._group.start(f"sink-{name}", partial(self._drain, name, sink, outlet, run_info))
         except BaseException:
             self._shut_down()
             raise

@@ -1,0 +1,153 @@
+"""Layers, origins and errors of the settings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streamtrack import config
+from streamtrack.errors import ConfigError
+
+
+@pytest.fixture(autouse=True)
+def _own_config_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+
+
+def profile(folder: Path, text: str, name: str = "mine.yaml") -> str:
+    path = folder / name
+    path.write_text(text)
+    return str(path)
+
+
+def test_each_layer_beats_the_one_below_and_is_named(tmp_path: Path) -> None:
+    path = profile(tmp_path, "tracker: {max_gap_s: 1, track_buffer: 10, new_thresh: 0.6}")
+    resolved = config.resolve(
+        path,
+        {"tracker.max_gap_s": "3"},
+        environ={"STREAMTRACK_TRACKER__MAX_GAP_S": "2", "STREAMTRACK_TRACKER__TRACK_BUFFER": "20"},
+    )
+    tracker = resolved.config.tracker
+    assert (tracker.max_gap_s, tracker.track_buffer, tracker.new_thresh, tracker.low_thresh) == (3, 20, 0.6, 0.1)
+    assert resolved.origins == {
+        "tracker.max_gap_s": "command line",
+        "tracker.track_buffer": "environment",
+        "tracker.new_thresh": f"profile {path}",
+    }
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        ({}, (5, 8.0)),
+        ({"source.stride": 2}, (2, 0.0)),
+        ({"source.fps": 4}, (1, 4.0)),
+        ({"source.fps": 0}, (1, 0.0)),
+        ({"source.stride": 2, "source.fps": 4}, (2, 4.0)),
+    ],
+)
+def test_one_of_stride_and_fps_replaces_both_of_the_layers_below(
+    tmp_path: Path, overrides: dict[str, float], expected: tuple[int, float]
+) -> None:
+    path = profile(tmp_path, "source: {stride: 5, fps: 8}")
+    source = config.resolve(path, overrides, environ={}).config.source
+    assert (source.stride, source.fps) == expected
+
+
+@pytest.mark.parametrize("name", ["balanced", "fast_cpu", "high_accuracy"])
+def test_every_shipped_profile_resolves(name: str) -> None:
+    assert name in config.profiles()
+    assert config.resolve(name, environ={}).profile == name
+
+
+def test_a_profile_of_the_users_own_hides_a_shipped_one(tmp_path: Path) -> None:
+    folder = tmp_path / "config" / "streamtrack" / "profiles"
+    folder.mkdir(parents=True)
+    profile(folder, "source: {stride: 77}", "balanced.yaml")
+    assert config.resolve(None, environ={}).config.source.stride == 77
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        ({"source.strid": 2}, ["source.strid", "command line", "Did you mean 'source.stride'?"]),
+        ({"sauce.stride": 2}, ["no section 'sauce'", "Did you mean 'source.stride'?"]),
+        ({"source": 2}, ["Unknown setting 'source'"]),
+        ({"source.stride": 0}, ["source.stride = 0", "command line", ">= 1"]),
+        ({"source.stride": "fast"}, ["source.stride = 'fast'", "int"]),
+        ({"tracker.match_thresh": 1.5}, ["tracker.match_thresh = 1.5", "<= 1.0"]),
+        ({"output.jpeg_quality": 101}, ["output.jpeg_quality = 101"]),
+    ],
+)
+def test_an_error_names_key_value_and_layer(overrides: dict[str, object], words: list[str]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        config.resolve(None, overrides, environ={})
+    assert all(word in str(caught.value) for word in words), str(caught.value)
+
+
+def test_an_error_in_the_environment_says_so() -> None:
+    with pytest.raises(ConfigError, match=r"runtime\.threads = -1 \(environment\)"):
+        config.resolve(None, environ={"STREAMTRACK_RUNTIME__THREADS": "-1"})
+
+
+def test_other_variables_are_left_alone() -> None:
+    assert config.resolve(None, environ={"STREAMTRACK_MODEL_DIR": "/x", "PATH": "/bin"}).origins.keys() == (
+        config.resolve(None, environ={}).origins.keys()
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("source: [1, 2", "is not YAML"),
+        ("just words", "must hold sections"),
+        ("source: 5", "must hold sections"),
+        ("source: {strides: 5}", "Did you mean 'source.stride'?"),
+    ],
+)
+def test_a_broken_profile_is_named(tmp_path: Path, text: str, words: str) -> None:
+    path = profile(tmp_path, text)
+    with pytest.raises(ConfigError) as caught:
+        config.resolve(path, environ={})
+    assert words in str(caught.value)
+    assert "mine.yaml" in str(caught.value)
+
+
+def test_an_unknown_profile_lists_the_others() -> None:
+    with pytest.raises(ConfigError, match=r"no profile 'balancd'\. Did you mean 'balanced'\? Profiles: .*fast_cpu"):
+        config.resolve("balancd", environ={})
+
+
+def test_a_profile_file_that_is_missing_is_named() -> None:
+    with pytest.raises(ConfigError, match="cannot be read: No such file"):
+        config.resolve("nowhere/mine.yaml", environ={})
+
+
+def test_assignments() -> None:
+    assert config.parse_assignments(["a.b=1", "c.d=x=y", "e.f="]) == {"a.b": "1", "c.d": "x=y", "e.f": ""}
+    for bad in ("a.b", "=1"):
+        with pytest.raises(ConfigError, match=r"write section\.key=value"):
+            config.parse_assignments([bad])
+
+
+@given(stride=st.integers(1, 10**6), gap=st.floats(0.001, 1e6), on=st.booleans())
+def test_text_reads_back_as_the_value(stride: int, gap: float, on: bool) -> None:
+    overrides = {"source.stride": str(stride), "tracker.max_gap_s": repr(gap), "output.save_crops": str(on).lower()}
+    resolved = config.resolve("balanced", overrides, environ={}).config
+    assert (resolved.source.stride, resolved.tracker.max_gap_s, resolved.output.save_crops) == (stride, gap, on)
+
+
+def test_the_model_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("STREAMTRACK_MODEL_DIR", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    assert config.model_dir() == tmp_path / ".cache" / "streamtrack" / "models"
+    monkeypatch.setenv("XDG_CACHE_HOME", "relative/is/ignored")
+    assert config.model_dir() == tmp_path / ".cache" / "streamtrack" / "models"
+    monkeypatch.setenv("XDG_CACHE_HOME", "/cache")
+    assert config.model_dir() == Path("/cache/streamtrack/models")
+    monkeypatch.setenv("STREAMTRACK_MODEL_DIR", "/models")
+    assert config.model_dir() == Path("/models")
