@@ -10,6 +10,7 @@ StreamtrackError                    exit code
 ├── BackendError    (RuntimeError)       5
 │   ├── ModelLoadError                         a model that is missing, corrupt or of the wrong shape
 │   └── InferenceError                         a model that loaded and then failed to run
+├── FetchError      (OSError)            5     a file that could not be downloaded, or is not the one expected
 ├── SinkError       (OSError)            6
 └── InternalError                       70     a broken invariant: please report it
 KeyboardInterrupt                      130     after every sink was flushed
@@ -78,6 +79,12 @@ class ModelLoadError(BackendError):
 
 class InferenceError(BackendError):
     """A model that had loaded failed to run."""
+
+
+class FetchError(StreamtrackError, OSError):
+    """A file could not be had from any of its sources, or none of them gave the expected one."""
+
+    exit_code = 5
 
 
 class SinkError(StreamtrackError, OSError):

@@ -13,7 +13,8 @@ class ModelSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     name: str
     head: str
-    """Which decoder reads its outputs: a name in ``streamtrack.models.heads.HEADS``."""
+    """Which decoder reads its outputs: a name in ``streamtrack.models.heads.HEADS``, or ``auto`` for a model whose
+    outputs shall tell."""
     input_size: tuple[int, int] = (640, 640)
     """(height, width) in px. For a model with ``dynamic_size`` the longest input: the shorter side follows the
     picture."""
@@ -24,5 +25,7 @@ class ModelSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """``rgb`` or ``bgr``."""
     mean: float = 0.0
     scale: float = 1.0
+    pad: float = 0.0
+    """Pixel value (0-255, before mean and scale) of the part of the input that the picture does not cover."""
     classes: tuple[str, ...] = ("face",)
     keypoints: int = 0

@@ -1,0 +1,180 @@
+"""Detector: a session and a head, from frames to detections in source pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+
+from streamtrack.api import Backend, BackendOptions, Session
+from streamtrack.errors import ModelLoadError
+from streamtrack.models.heads import AUTO, HEADS, Candidates, Head, Outputs, conventions, head_named, recognise
+from streamtrack.models.nms import nms
+from streamtrack.models.preprocess import InputBuffer, Letterbox, input_size_for
+from streamtrack.models.spec import ModelSpec
+from streamtrack.params import DetectorParams
+from streamtrack.types import Detections, Frame
+
+
+@dataclass(slots=True)
+class DetectorStats:
+    """What a detector did so far, in wall seconds; written by its own thread, read by others."""
+
+    frames: int = 0
+    batches: int = 0
+    preprocess_s: float = 0.0
+    inference_s: float = 0.0
+    postprocess_s: float = 0.0
+
+
+def load_detector(
+    model: Path, spec: ModelSpec, backend: Backend, options: BackendOptions, params: DetectorParams
+) -> Detector:
+    """Load a model and return its detector. To be called on the thread that will use it.
+
+    With ``spec.head == "auto"`` the model's outputs tell its head, and with it the conventions of its input.
+
+    Raises:
+        ModelLoadError: the model is corrupt, or its outputs fit no head, or not the one of the spec.
+        BackendError: the device that was asked for is not there.
+    """
+    session = backend.load(model, spec, options)
+    try:
+        if spec.head == AUTO:
+            spec = _recognised(spec, session.outputs)
+            if spec.dynamic_size and None not in session.input_shape:
+                # Stored with a fixed size though it takes any: now that it is known, load it so.
+                session.close()
+                session = backend.load(model, spec, options)
+        return Detector(spec, session, params)
+    except BaseException:
+        session.close()
+        raise
+
+
+class Detector:
+    """Detects in frames of any size; created, used and closed on one thread."""
+
+    def __init__(self, spec: ModelSpec, session: Session, params: DetectorParams) -> None:
+        """Bind the head to the session's outputs.
+
+        Raises:
+            ModelLoadError: the outputs do not fit the head, or the input is not one a picture can be put into.
+        """
+        self.spec = spec
+        self.params = params
+        self.stats = DetectorStats()
+        self.max_batch = session.max_batch
+        self.device = session.device
+        self._session = session
+        self._head = _bind(spec, session.outputs)
+        self._fixed_hw = _fixed_size(spec, session.input_shape)
+        self._buffers: dict[tuple[int, int], InputBuffer] = {}
+
+    def detect(self, frames: Sequence[Frame]) -> list[Detections]:
+        """Return the detections of each frame, strongest first, in source px and clamped to the frame.
+
+        Frames may differ in size; more than ``max_batch`` of them are split.
+
+        Raises:
+            InferenceError: the model failed to run.
+        """
+        found: dict[int, Detections] = {}
+        for input_hw, rows in self._batches(frames):
+            found.update(zip(rows, self._detect([frames[row] for row in rows], input_hw), strict=True))
+        return [found[row] for row in range(len(frames))]
+
+    def input_size(self, width: int, height: int) -> tuple[int, int]:
+        """Return the (height, width) of the input that a frame of ``width`` x ``height`` is given to the model in."""
+        return self._fixed_hw or input_size_for(self.spec, width, height)
+
+    def close(self) -> None:
+        """Release the session."""
+        self._session.close()
+
+    def _batches(self, frames: Sequence[Frame]) -> Iterator[tuple[tuple[int, int], list[int]]]:
+        by_size: dict[tuple[int, int], list[int]] = {}
+        for row, frame in enumerate(frames):
+            by_size.setdefault(self.input_size(frame.width, frame.height), []).append(row)
+        for input_hw, rows in by_size.items():
+            for start in range(0, len(rows), self.max_batch):
+                yield input_hw, rows[start : start + self.max_batch]
+
+    def _detect(self, frames: list[Frame], input_hw: tuple[int, int]) -> list[Detections]:
+        started = perf_counter()
+        buffer = self._buffers.get(input_hw)
+        if buffer is None:
+            buffer = self._buffers[input_hw] = InputBuffer(self.spec, self.max_batch, input_hw)
+        boxes = [buffer.write(slot, frame) for slot, frame in enumerate(frames)]
+        prepared = perf_counter()
+        tensors = self._session.run(buffer.batch(len(frames)))
+        inferred = perf_counter()
+        candidates = self._head.decode(tensors, input_hw, self.params.confidence)
+        found = [self._finish(*item) for item in zip(candidates, frames, boxes, strict=True)]
+        self.stats.frames += len(frames)
+        self.stats.batches += 1
+        self.stats.preprocess_s += prepared - started
+        self.stats.inference_s += inferred - prepared
+        self.stats.postprocess_s += perf_counter() - inferred
+        return found
+
+    def _finish(self, found: Candidates, frame: Frame, placed: Letterbox) -> Detections:
+        """Map candidates back to the source, clamp, and drop the small and the suppressed."""
+        scale = np.array((placed.scale_x, placed.scale_y), np.float32)
+        corners = found.boxes.reshape(-1, 2, 2) * scale
+        boxes = np.clip(corners, 0, np.array((frame.width, frame.height), np.float32)).reshape(-1, 4)
+        shorter = np.minimum(boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1])
+        # A box outside the frame is clamped to nothing; one that is not a number compares as False.
+        rows = np.flatnonzero((shorter > 0) & (shorter >= self.params.min_size))
+        boxes, scores, classes = boxes[rows], found.scores[rows], found.classes[rows]
+        kept = nms(boxes, scores, classes, self.params.nms_iou, self.params.max_detections)
+        keypoints = found.keypoints[rows[kept]] * scale
+        return Detections(boxes[kept], np.clip(scores[kept], 0, 1), classes[kept], keypoints)
+
+
+def _bind(spec: ModelSpec, outputs: Outputs) -> Head:
+    kind = head_named(spec.head)
+    head = kind.bind(outputs)
+    if head is None:
+        likely = recognise(outputs)
+        advice = f"it looks like a {likely} model: use --head {likely}" if likely else _choices()
+        raise ModelLoadError(
+            f"{spec.name} does not fit head '{spec.head}', which expects {kind.expects}; "
+            f"found {_described(outputs)}; {advice}."
+        )
+    return head
+
+
+def _recognised(spec: ModelSpec, outputs: Outputs) -> ModelSpec:
+    head = recognise(outputs)
+    if head is None:
+        raise ModelLoadError(
+            f"The outputs of {spec.name} fit no known head: found {_described(outputs)}; {_choices()}."
+        )
+    return conventions(head, spec.name)
+
+
+def _choices() -> str:
+    return f"known to --head are {', '.join(HEADS)}"
+
+
+def _described(outputs: Outputs) -> str:
+    shown = [f"{name} ({', '.join('?' if n is None else str(n) for n in shape)})" for name, shape in outputs[:12]]
+    return ", ".join(shown) + (f" and {len(outputs) - 12} more" if len(outputs) > 12 else "")
+
+
+def _fixed_size(spec: ModelSpec, shape: tuple[int | None, ...]) -> tuple[int, int] | None:
+    """Return the (height, width) that a model insists on, or None where both are free."""
+    height, width = shape[2:]
+    if height is None and width is None:
+        return None
+    if height is None or width is None:
+        raise ModelLoadError(f"{spec.name} fixes only one of height and width of its input, which is not supported.")
+    if height % spec.size_multiple or width % spec.size_multiple:
+        raise ModelLoadError(
+            f"The input of {spec.name} is {width}x{height}; head '{spec.head}' needs multiples of {spec.size_multiple}."
+        )
+    return height, width

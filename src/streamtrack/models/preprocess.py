@@ -1,0 +1,78 @@
+"""From frames to a model's input: letterbox, channel order, mean and scale.
+
+The picture is scaled with its aspect kept and put into the top-left corner of the input; what it does not cover is
+padding, below or to the right. Coordinates are continuous (0 is the left edge of the leftmost pixel), so no half pixel
+enters the way back: source = input * scale, for each axis with its own scale, because the scaled size is whole.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from streamtrack.models.spec import ModelSpec
+from streamtrack.types import Float32Array, Frame
+
+
+@dataclass(frozen=True, slots=True)
+class Letterbox:
+    """Where a picture lies in an input: its top-left ``width`` x ``height`` px."""
+
+    width: int
+    height: int
+    scale_x: float
+    """Source px per input px, horizontally."""
+    scale_y: float
+
+    @classmethod
+    def fit(cls, source: tuple[int, int], room: tuple[int, int]) -> Letterbox:
+        """Return the largest that shows ``source`` (width, height) with its aspect within ``room`` (width, height)."""
+        shrink = min(room[0] / source[0], room[1] / source[1])
+        width = min(max(round(source[0] * shrink), 1), room[0])
+        height = min(max(round(source[1] * shrink), 1), room[1])
+        return cls(width, height, source[0] / width, source[1] / height)
+
+
+def input_size_for(spec: ModelSpec, width: int, height: int) -> tuple[int, int]:
+    """Return the (height, width) of a free input for pictures of ``width`` x ``height``.
+
+    The longer side is that of ``spec.input_size``; the other follows the picture's aspect. Both are rounded up to
+    ``spec.size_multiple``.
+    """
+    longest = max(spec.input_size)
+    fitted = Letterbox.fit((width, height), (longest, longest))
+    rows, columns = (-(-side // spec.size_multiple) * spec.size_multiple for side in (fitted.height, fitted.width))
+    return rows, columns
+
+
+class InputBuffer:
+    """A preallocated batch of one input size, float32 (batch, 3, height, width)."""
+
+    def __init__(self, spec: ModelSpec, batch: int, input_hw: tuple[int, int]) -> None:
+        self.height, self.width = input_hw
+        self._array = np.empty((batch, 3, self.height, self.width), np.float32)
+        self._placed: list[Letterbox | None] = [None] * batch
+        self._bgr = spec.channels == "bgr"
+        self._mean, self._scale = np.float32(spec.mean), np.float32(spec.scale)
+        self._plain = spec.mean == 0.0 and spec.scale == 1.0
+        self._pad = (np.float32(spec.pad) - self._mean) * self._scale
+
+    def write(self, slot: int, frame: Frame) -> Letterbox:
+        """Write a frame into row ``slot`` of the batch and return where it lies."""
+        box = Letterbox.fit((frame.width, frame.height), (self.width, self.height))
+        planes = frame.scaled(box.width, box.height).transpose(2, 0, 1)
+        target = self._array[slot]
+        if self._placed[slot] != box:
+            target.fill(self._pad)
+            self._placed[slot] = box
+        inner = target[:, : box.height, : box.width]
+        np.copyto(inner, planes[::-1] if self._bgr else planes)
+        if not self._plain:
+            inner -= self._mean
+            inner *= self._scale
+        return box
+
+    def batch(self, size: int) -> Float32Array:
+        """Return the first ``size`` rows, a contiguous view that the next ``write`` overwrites."""
+        return self._array[:size]
