@@ -137,8 +137,8 @@ def _copy_checked(stream: IO[bytes], part: Path, asset: Asset, bar: _Bar) -> Non
         raise _SourceError(f"gives another file: more than the {asset.size} bytes expected")
     if digest.hexdigest() != asset.sha256:
         raise _SourceError(
-            f"gives another file: {done} of {asset.size} bytes, with sha256 {digest.hexdigest()} instead of
-            {asset.sha256}"
+            f"gives another file: {done} of {asset.size} bytes, "
+            f"with sha256 {digest.hexdigest()} instead of {asset.sha256}"
         )
 
 
