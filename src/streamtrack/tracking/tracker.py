@@ -1,0 +1,179 @@
+"""ByteTrack: detections in, tracks out."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamtrack.params import TrackerParams
+from streamtrack.tracking import _kernels
+from streamtrack.types import Detections, Float32Array, TrackUpdate
+
+MAX_DETECTIONS: Final = 10_000
+"""More detections than this in one frame are refused: the cost of matching boxes that all overlap is their square."""
+
+_NEVER: Final = -(2**62)
+
+
+class ByteTracker:
+    """ByteTrack (Zhang et al., ECCV 2022), equal to its official code id by id, with lifetimes in media time.
+
+    Detections are matched to tracks by overlap in three rounds: those above ``high_thresh`` to all tracks, those
+    between ``low_thresh`` and ``high_thresh`` to the tracks that are left, and what is left of the first to tracks that
+    were seen only once. What matches nothing and scores at least ``new_thresh`` starts a track: TENTATIVE until it is
+    matched again (in the very first update CONFIRMED at once). A confirmed track without a match is LOST; its box is then
+    its predicted one. Detections and tracks of different classes never match.
+
+    All state lives in arrays that grow by doubling and are used again, so memory does not depend on the length of the
+    stream. One tracker serves one stream and one thread at a time; the GIL is released during the update.
+    """
+
+    def __init__(self, params: TrackerParams, *, max_lost_ns: int) -> None:
+        """Make a tracker without tracks.
+
+        Args:
+            params: thresholds. ``track_buffer`` and ``max_gap_s`` are not read: see ``max_lost_ns``.
+            max_lost_ns: a lost track ends once more than this has passed since its last match; as in the official code
+                it may still be matched in the very next update. ns of media time.
+
+        Raises:
+            ValueError: ``max_lost_ns`` is negative or beyond 2**62.
+        """
+        if not 0 <= max_lost_ns < 2**62:
+            raise ValueError(f"max_lost_ns must be from 0 to 2**62, got {max_lost_ns}")
+        self._max_lost_ns = max_lost_ns
+        # Scores are float32: a detection of exactly 0.6 must meet a threshold of 0.6 in the same precision.
+        scores = [float(np.float32(t)) for t in (params.high_thresh, params.new_thresh, params.low_thresh)]
+        self._limits = np.array([*scores, params.match_thresh, float(params.fuse_score)])
+        self._counts = np.zeros(_kernels.COUNT_ROWS, np.int64)
+        self._capacity = 0
+        self._live = 0
+        self._last_ns = _NEVER
+        self._pairs = 0
+        self._grow_pairs(256)
+        self._grow(64)
+
+    @property
+    def ignored(self) -> int:
+        """Detections without area (x0 == x1 or y0 == y1) so far: they match nothing and start nothing."""
+        return int(self._counts[_kernels.N_IGNORED])
+
+    def _grow(self, wanted: int) -> None:
+        old, self._capacity = self._capacity, max(wanted, 2 * self._capacity)
+        motion = np.zeros((_kernels.STATE_ROWS, self._capacity))
+        facts = np.zeros((_kernels.FACT_ROWS, self._capacity), np.int64)
+        lists = np.zeros((_kernels.LIST_ROWS, self._capacity + 2), np.int64)
+        if old:
+            motion[:, :old], facts[:, :old], lists[:, :old] = self._motion, self._facts, self._lists[:, :old]
+        free = int(self._counts[_kernels.N_FREE])
+        added = self._capacity - old
+        # Reversed, so that slots are handed out from the lowest: live tracks lie close together.
+        lists[_kernels.FREE_SLOTS, free : free + added] = np.arange(old, self._capacity)[::-1]
+        self._counts[_kernels.N_FREE] = free + added
+        self._motion, self._facts, self._lists = motion, facts, lists
+        self._tables = np.zeros((_kernels.TABLES, _kernels.TABLE_ROWS, self._capacity))
+        self._boxes = np.zeros((self._capacity, 4), np.float32)
+        self._scores = np.zeros(self._capacity, np.float32)
+        self._classes = np.zeros(self._capacity, np.int32)
+        self._states = np.zeros(self._capacity, np.uint8)
+        self._rows = np.zeros(self._capacity, np.int32)
+        self._ids, self._ended = lists[_kernels.OUT_IDS], lists[_kernels.OUT_ENDED]
+
+    def _grow_pairs(self, pairs: int) -> None:
+        self._pairs = pairs
+        self._pair_right = np.zeros(pairs, np.int64)
+        self._pair_cost = np.zeros(pairs)
+
+    def update(self, detections: Detections, pts_ns: int) -> TrackUpdate:
+        """Take in the detections of the next frame; call it for frames without detections, too.
+
+        Args:
+            detections: what was found in the frame.
+            pts_ns: presentation time of the frame, later than that of the update before.
+
+        Returns:
+            All live tracks: confirmed and tentative ones with the row of their detection, lost ones with row -1. Boxes
+            are the filter's, not the detector's. ``ended`` lists the tracks that were removed and had been confirmed;
+            a tentative track that is not seen again vanishes without notice, though its id is not used again either.
+
+        Raises:
+            ValueError: time stands still or goes back, a box is not finite or inside out, a score is not in 0..1, or
+                there are more than ``MAX_DETECTIONS``. The tracker is then as it was before.
+        """
+        n = len(detections.scores)
+        if not self._last_ns < pts_ns < 2**62:
+            raise ValueError(self._wrong_time(pts_ns))
+        if n > MAX_DETECTIONS:
+            raise ValueError(f"{n} detections in one frame; at most {MAX_DETECTIONS} can be tracked: raise the confidence")
+        if self._live + n > self._capacity:
+            self._grow(self._live + n)
+        live, ended, pairs = _kernels.update(
+            self._motion,
+            self._facts,
+            self._lists,
+            self._counts,
+            self._tables,
+            self._pair_right,
+            self._pair_cost,
+            self._limits,
+            self._boxes,
+            self._scores,
+            self._classes,
+            self._states,
+            self._rows,
+            _contiguous(detections.boxes),
+            _contiguous(detections.scores),
+            _contiguous(detections.classes),
+            pts_ns,
+            1.0,
+            self._max_lost_ns,
+        )
+        if live < 0:
+            raise ValueError(_wrong_row(detections, ended))
+        if pairs > self._pairs:
+            self._grow_pairs(pairs)
+        self._live = live
+        self._last_ns = pts_ns
+        return TrackUpdate(
+            self._ids[:live].copy(),
+            self._boxes[:live].copy(),
+            self._scores[:live].copy(),
+            self._classes[:live].copy(),
+            self._states[:live].copy(),
+            self._rows[:live].copy(),
+            self._ended[:ended].copy(),
+        )
+
+    def warm_up(self) -> None:
+        """Compile the kernels, or load them from the disk: seconds at most once per machine, here and not in a frame.
+
+        The tracker itself is left as it is.
+        """
+        other = ByteTracker(TrackerParams(), max_lost_ns=0)
+        other.update(Detections.empty(), 0)
+
+    def _wrong_time(self, pts_ns: int) -> str:
+        if self._last_ns == _NEVER:
+            return f"pts_ns must be within +-2**62, got {pts_ns}"
+        return f"time must go on from frame to frame: pts_ns {pts_ns} comes after {self._last_ns}"
+
+
+def _contiguous(array: NDArray[np.generic]) -> NDArray[np.generic]:
+    # Another memory layout would be another kernel to compile, in the middle of a run.
+    if array.flags.c_contiguous:
+        return array
+    copy = array.copy()
+    copy.setflags(write=False)
+    return copy
+
+
+def _wrong_row(detections: Detections, row: int) -> str:
+    box: Float32Array = detections.boxes[row]
+    corners = ", ".join(f"{v:g}" for v in box)
+    if not np.isfinite(box).all():
+        return f"box {row} of the frame is not finite: ({corners})"
+    if box[0] > box[2] or box[1] > box[3]:
+        return f"box {row} of the frame is inside out (x0 > x1 or y0 > y1): ({corners})"
+    return f"score {row} of the frame is not in 0..1: {detections.scores[row]:g}"
