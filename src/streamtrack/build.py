@@ -184,7 +184,10 @@ class Pipeline(StagePipeline):
         runtime = self._config.runtime
         backend = registry.load("backends", runtime.backend)()
         options = BackendOptions(device=runtime.device, threads=runtime.threads)
-        self._detector = load_detector(model.path, model.spec, backend, options, self._config.detector)
+        spec, settings = model.spec, self._config.detector
+        if settings.input_size:
+            spec = msgspec.structs.replace(spec, input_size=(settings.input_size, settings.input_size))
+        self._detector = load_detector(model.path, spec, backend, options, settings)
         return self._detector
 
     def _run_info(self, info: SourceInfo, model: ResolvedModel) -> RunInfo:

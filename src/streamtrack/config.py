@@ -46,6 +46,8 @@ class DetectorConfig(DetectorParams, frozen=True, kw_only=True, forbid_unknown_f
     """A name in the zoo, a path to an ONNX file, or ``auto``."""
     head: str | None = None
     """How to read the model's outputs; needed only where they do not tell themselves."""
+    input_size: _NonNegativeInt = 0
+    """Longest side in px of the picture given to a model that takes any size; 0: the model's own."""
     batch_size: _PositiveInt = 1
     """Frames a model call; cut to what the model takes."""
 

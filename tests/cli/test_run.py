@@ -1,0 +1,138 @@
+"""``streamtrack run`` as a user meets it: a process with pipes, exit codes and files."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from streamtrack.cli.run import default_folder
+from streamtrack.testing.clips import write_clip
+from streamtrack.testing.models import square_frames, write_square_detector
+
+PATHS = [(40.0, 60.0, 2.0, 0.0), (500.0, 250.0, -2.0, 0.5)]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(write_square_detector(tmp_path_factory.mktemp("model") / "squares.onnx"))
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_clip(tmp_path_factory.mktemp("clip") / "two squares.mp4", square_frames(100, PATHS))
+
+
+def streamtrack(*arguments: object, cwd: Path, stdin: object = subprocess.DEVNULL) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "streamtrack", *map(str, arguments)]
+    return subprocess.run(command, cwd=cwd, stdin=stdin, capture_output=True, text=True, timeout=120)  # type: ignore[call-overload,no-any-return]
+
+
+def test_a_run_prints_what_was_found_and_where_it_lies(clip: Path, model: str, tmp_path: Path) -> None:
+    done = streamtrack("run", clip, "--model", model, "--no-save-frames", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == ""
+    assert "2 tracks, 40 detections" in done.stderr
+    assert "out/two squares/" in done.stderr
+    assert "every 5th frame (sparser than 8 fps)" in done.stderr
+    assert "\x1b" not in done.stderr
+    assert len((tmp_path / "out" / "two squares" / "tracks.jsonl").read_text().splitlines()) == 2
+
+
+def test_a_pipe_goes_in_and_json_lines_come_out(clip: Path, model: str, tmp_path: Path) -> None:
+    with clip.open("rb") as stdin:
+        done = streamtrack("run", "-", "--out", "-", "--stride", 2, "--model", model, cwd=tmp_path, stdin=stdin)
+    assert done.returncode == 0, done.stderr
+    tracks = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [(track["track_id"], track["frame_count"]) for track in tracks] == [(1, 50), (2, 50)]
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["missing.mp4"], 4, "missing.mp4"),
+        ([".", "--stride", "2"], 4, "folder"),
+        (["clip", "--profile", "balancd"], 2, "Did you mean 'balanced'?"),
+        (["clip", "--stride", "0"], 2, "source.stride = 0"),
+        (["clip", "--set", "tracker.max_gap=2"], 2, "Did you mean 'tracker.max_gap_s'?"),
+        (["clip", "--set", "nonsense"], 2, "section.key=value"),
+        (["clip", "--sink", "vidio"], 3, "Did you mean 'video'?"),
+        (["clip", "--model", "yunett"], 2, "Did you mean 'yunet'?"),
+        (["clip", "--model", "missing.onnx"], 5, "missing.onnx"),
+        (["clip", "--out", "/proc/nowhere"], 6, "/proc/nowhere"),
+        (["clip", "--nonsense"], 2, "unrecognized arguments"),
+    ],
+)
+def test_a_mistake_is_one_sentence_and_its_exit_code(
+    clip: Path, model: str, tmp_path: Path, arguments: list[str], code: int, words: str
+) -> None:
+    given = [str(clip) if argument == "clip" else argument for argument in arguments]
+    if "--model" not in given:
+        given += ["--model", model]
+    done = streamtrack("run", *given, cwd=tmp_path)
+    assert done.returncode == code, done.stderr
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+
+
+def test_debug_shows_the_traceback(tmp_path: Path) -> None:
+    done = streamtrack("run", "missing.mp4", "--debug", cwd=tmp_path)
+    assert done.returncode != 0
+    assert "Traceback" in done.stderr
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_leaves_complete_lines_and_says_so(model: str, tmp_path: Path, sent: signal.Signals) -> None:
+    clip = write_clip(tmp_path / "long.mp4", square_frames(1500, PATHS), options={"preset": "ultrafast"})
+    command = [sys.executable, "-m", "streamtrack", "run", str(clip), "--stride", "1", "--model", model, "--out", "run"]
+    process = subprocess.Popen([*command, "--no-save-frames"], cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    records = tmp_path / "run" / "detections.jsonl"
+    deadline = time.monotonic() + 60
+    while not (records.exists() and records.stat().st_size) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(sent)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130, stderr
+    assert "Interrupted" in stderr
+    assert "Traceback" not in stderr
+    metrics = json.loads((tmp_path / "run" / "track_metrics.json").read_text())
+    assert metrics["status"] == "interrupted"
+    found = [json.loads(line) for line in records.read_text().splitlines()]
+    assert len({record["frame_idx"] for record in found}) == metrics["frame_ledger"]["detected"] < 1500
+    assert len((tmp_path / "run" / "tracks.jsonl").read_text().splitlines()) == 2
+
+
+def test_a_terminal_sees_a_live_line_and_a_table(clip: Path, model: str, tmp_path: Path) -> None:
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "streamtrack", "run", str(clip), "--stride", "1", "--model", model]
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "120"}
+    process = subprocess.Popen(command, cwd=tmp_path, stderr=theirs, env=environment)
+    os.close(theirs)
+    seen = b""
+    while True:
+        try:
+            data = os.read(ours, 65536)
+        except OSError:
+            break
+        if not data:
+            break
+        seen += data
+    assert process.wait(60) == 0
+    text = seen.decode()
+    for words in ("/100", "source fps", "tracks", "queue", "ETA", "Found"):
+        assert words in text
+
+
+def test_the_folder_is_named_after_the_source() -> None:
+    assert default_folder("a/b/clip.mp4") == "out/clip"
+    assert default_folder("-") == "out/stdin"
+    assert default_folder("rtsp://host/live/cam1?x=1") == "out/cam1"

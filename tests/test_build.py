@@ -1,0 +1,190 @@
+"""The whole pipeline, as a library, on a real clip with a real model."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+
+import streamtrack
+from streamtrack import Progress, SinkError
+from streamtrack.errors import ConfigError, ModelLoadError, SourceOpenError
+from streamtrack.metrics import Metrics
+from streamtrack.records import DetectionRecord, TrackRecord
+from streamtrack.testing.clips import write_clip
+from streamtrack.testing.models import SIDE, square_frames, write_square_detector
+
+FRAMES = 60
+PATHS = [(40.0, 60.0, 4.0, 0.0), (500.0, 250.0, -3.0, 1.0)]
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(write_square_detector(tmp_path_factory.mktemp("model") / "squares.onnx"))
+
+
+@pytest.fixture(scope="session")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_clip(tmp_path_factory.mktemp("clip") / "squares.mp4", square_frames(FRAMES, PATHS))
+
+
+def lines(path: Path, kind: type[msgspec.Struct]) -> list[msgspec.Struct]:
+    return [msgspec.json.decode(line, type=kind) for line in path.read_bytes().splitlines()]
+
+
+def test_iterating_gives_every_frame_with_boxes_where_the_squares_are(clip: Path, model: str) -> None:
+    with streamtrack.Pipeline(clip, model=model, stride=1) as pipeline:
+        results = list(pipeline)
+    assert [result.frame.index for result in results] == list(range(FRAMES))
+    for result in results:
+        assert len(result.detections) == 2
+        for x, y, dx, dy in PATHS:
+            centre = np.array([x + result.frame.index * dx + SIDE / 2, y + result.frame.index * dy + SIDE / 2])
+            centres = (result.detections.boxes[:, :2] + result.detections.boxes[:, 2:]) / 2
+            assert np.abs(centres - centre).max(axis=1).min() < 5
+    assert {tuple(result.tracks.ids) for result in results} == {(1, 2)}
+
+
+def test_a_run_leaves_records_that_agree_with_each_other(clip: Path, model: str, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    summary = streamtrack.run(clip, model=model, stride=2, out=out, set={"output.save_frames": False})
+    detections = lines(out / "detections.jsonl", DetectionRecord)
+    tracks = lines(out / "tracks.jsonl", TrackRecord)
+    metrics = msgspec.json.decode((out / "track_metrics.json").read_bytes(), type=Metrics)
+    progress = msgspec.json.decode((out / "progress.json").read_bytes(), type=Progress)
+    assert sorted({d.frame_idx for d in detections}) == list(range(0, FRAMES, 2))
+    assert [(t.track_id, t.frame_span, t.frame_count) for t in tracks] == [(1, (0, 58), 30), (2, (0, 58), 30)]
+    for track in tracks:
+        claimed = [d for d in detections if d.track_id == track.track_id]
+        assert len(claimed) == track.frame_count
+        assert track.bboxes_sampled[0].bbox == claimed[0].bbox
+        assert track.avg_conf == pytest.approx(np.mean([d.conf for d in claimed]), abs=1e-4)
+    assert metrics.status == progress.phase == "complete"
+    assert metrics.frame_ledger == {
+        "seen": 60, "strided": 30, "detected": 30, "coasted": 0, "dropped_queue": 0, "dropped_stale": 0, "corrupt": 0,
+    }  # fmt: skip
+    assert metrics.totals == {"frames_processed": 30, "detections": 60, "tracks": 2}
+    assert (metrics.device, metrics.model.name) == ("cpu", "squares")
+    assert len(metrics.model.sha256) == 64
+    assert (progress.frames_done, progress.frames_total, progress.eta_sec) == (30, 30, 0.0)
+    assert set(metrics.stages) == {"decode", "detect", "track", "sink jsonl"}
+    assert summary.metrics == metrics
+    assert sorted(path.name for path in out.iterdir()) == [
+        "detections.jsonl", "progress.json", "track_metrics.json", "tracks.jsonl",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("batch", "queue"), [(1, 1), (3, 1), (4, 16)])
+def test_the_records_are_the_same_whatever_the_sizes(
+    clip: Path, model: str, tmp_path: Path, batch: int, queue: int
+) -> None:
+    settings = {"detector.batch_size": batch, "runtime.queue_size": queue, "output.save_frames": False}
+    streamtrack.run(clip, model=model, stride=3, out=tmp_path / "a", set={"output.save_frames": False})
+    streamtrack.run(clip, model=model, stride=3, out=tmp_path / "b", set=settings)
+    for name in ("detections.jsonl", "tracks.jsonl"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+
+def test_progress_is_told_after_every_frame_and_ends_at_the_total(clip: Path, model: str) -> None:
+    seen: list[tuple[int, int | None]] = []
+    streamtrack.run(clip, model=model, stride=7, progress=lambda p: seen.append((p.frames_done, p.frames_total)))
+    assert [done for done, _ in seen] == list(range(1, 10))
+    assert seen[-1][1] in (8, 9, 10)
+
+
+def test_crops_and_frames_are_saved_when_asked_for(clip: Path, model: str, tmp_path: Path) -> None:
+    settings = {"output.save_frames": True, "output.save_crops": True, "output.jpeg_quality": 50}
+    streamtrack.run(clip, model=model, stride=10, out=tmp_path / "run", set=settings)
+    assert len(list((tmp_path / "run" / "frames").glob("*.jpg"))) == 6
+    assert len(list((tmp_path / "run" / "crops").iterdir())) == 2
+
+
+def test_both_stride_and_fps_and_the_summary_says_which_won(clip: Path, model: str) -> None:
+    sparse_stride = streamtrack.run(clip, model=model, stride=10, fps=5).metrics
+    sparse_fps = streamtrack.run(clip, model=model, stride=2, fps=5).metrics
+    assert (sparse_stride.totals["frames_processed"], sparse_fps.totals["frames_processed"]) == (6, 12)
+    assert sparse_stride.source is not None
+    assert sparse_fps.source is not None
+    assert "sparser than" in sparse_stride.source.sampling
+    assert "5 fps" in sparse_fps.source.sampling
+
+
+def test_a_failure_in_the_middle_leaves_complete_lines_and_says_so(clip: Path, model: str, tmp_path: Path) -> None:
+    class Failing:
+        written = 0
+
+        def open(self, info: object) -> None: ...
+
+        def write(self, result: object) -> None:
+            self.written += 1
+            if self.written == 10:
+                raise SinkError("the broker at rtsp://me:secret@host went away")
+
+        def close(self) -> None: ...
+
+    with pytest.raises(SinkError, match="went away"):
+        streamtrack.run(clip, model=model, stride=1, out=tmp_path / "run", sinks=[Failing()])
+    metrics = msgspec.json.decode((tmp_path / "run" / "track_metrics.json").read_bytes(), type=Metrics)
+    assert metrics.status == "failed"
+    assert metrics.error is not None
+    assert "went away" in metrics.error
+    assert "secret" not in (tmp_path / "run" / "track_metrics.json").read_text()
+    records = lines(tmp_path / "run" / "detections.jsonl", DetectionRecord)
+    assert len(records) == 2 * metrics.frame_ledger["detected"]
+    assert len(lines(tmp_path / "run" / "tracks.jsonl", TrackRecord)) == 2
+    assert sum(metrics.frame_ledger.values()) == 2 * metrics.frame_ledger["seen"]
+
+
+def test_leaving_early_is_said_to_be_stopped(clip: Path, model: str, tmp_path: Path) -> None:
+    with streamtrack.Pipeline(clip, model=model, stride=1, out=tmp_path / "run") as pipeline:
+        for result in pipeline:
+            if result.frame.index == 5:
+                break
+    metrics = json.loads((tmp_path / "run" / "track_metrics.json").read_text())
+    assert metrics["status"] == "stopped"
+    assert metrics["frame_ledger"]["detected"] == 6
+
+
+def test_a_missing_source_touches_no_folder(model: str, tmp_path: Path) -> None:
+    with pytest.raises(SourceOpenError):
+        streamtrack.run(tmp_path / "none.mp4", model=model, out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_model_that_is_no_model_is_said_in_the_metrics(clip: Path, tmp_path: Path) -> None:
+    (tmp_path / "bad.onnx").write_bytes(b"not a model")
+    with pytest.raises(ModelLoadError):
+        streamtrack.run(clip, model=str(tmp_path / "bad.onnx"), out=tmp_path / "run")
+    assert json.loads((tmp_path / "run" / "track_metrics.json").read_text())["status"] == "failed"
+
+
+def test_a_folder_in_use_is_refused(clip: Path, model: str, tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("x")
+    with pytest.raises(SinkError, match="not empty"):
+        streamtrack.run(clip, model=model, out=tmp_path)
+    streamtrack.run(clip, model=model, out=tmp_path, stride=30, overwrite=True)
+    assert (tmp_path / "mine.txt").read_text() == "x"
+
+
+@pytest.mark.parametrize(
+    ("sink", "words"),
+    [
+        ("crops:min_siz=4", "Did you mean 'min_size'?"),
+        ("crops:min_size=big", "min_size=big"),
+        ("crops:min_size", "write section.key=value"),
+        ("jsonl:tracks=../x.jsonl", "plain file name"),
+    ],
+)
+def test_a_sink_that_cannot_be_is_refused(clip: Path, model: str, tmp_path: Path, sink: str, words: str) -> None:
+    with pytest.raises((ConfigError, SinkError)) as caught:
+        streamtrack.run(clip, model=model, out=tmp_path / "run", sinks=[sink])
+    assert words in str(caught.value)
+
+
+def test_no_summary_inside_the_block(clip: Path, model: str) -> None:
+    pipeline = streamtrack.Pipeline(clip, model=model)
+    with pytest.raises(streamtrack.InternalError, match="no summary"), pipeline:
+        pipeline.summary()
