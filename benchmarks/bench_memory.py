@@ -1,8 +1,10 @@
-"""Resident memory of a long run: flat from frame 1,000 to frame 50,000, and no more for an hour than for a minute.
+"""Resident memory of a long run: flat from frame 1,000 to frame 50,000, and no more for an hour than for a
+minute.
 
-``python benchmarks/bench_memory.py [--frames 50000]``. The clip is small so that the run takes minutes, not hours; what could grow
-with a run (tracks, records, queues, statistics) does not depend on the size of its pictures. New tracks are born and end all the
-time. Memory is read from /proc/self/statm after every hundredth frame.
+``python benchmarks/bench_memory.py [--frames 50000]``. The clip is small so that the run takes minutes, not
+hours; what could grow with a run (tracks, records, queues, statistics) does not depend on the size of its
+pictures. New tracks are born and end all the time. Memory is read from /proc/self/statm after every hundredth
+frame.
 """
 
 from __future__ import annotations

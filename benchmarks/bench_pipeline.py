@@ -1,9 +1,10 @@
 """CPU of the whole pipeline against decode plus inference alone, on the same clip, in one run.
 
-``python benchmarks/bench_pipeline.py [VIDEO] [--model NAME] [--stride N] [--rounds N]``. Without a video it renders one: 1080p
-H.264 with x264's defaults. The bare loop decodes every frame and calls the model on an input that is already prepared for each
-wanted one; the pipeline also letterboxes, decodes the model's output, suppresses, tracks and writes all records. Both use the same
-number of threads, the rounds alternate, and the figure is CPU time of the whole process, so a busy machine changes little.
+``python benchmarks/bench_pipeline.py [VIDEO] [--model NAME] [--stride N] [--rounds N]``. Without a video it
+renders one: 1080p H.264 with x264's defaults. The bare loop decodes every frame and calls the model on an
+input that is already prepared for each wanted one; the pipeline also letterboxes, decodes the model's output,
+suppresses, tracks and writes all records. Both use the same number of threads, the rounds alternate, and the
+figure is CPU time of the whole process, so a busy machine changes little.
 """
 
 from __future__ import annotations
