@@ -21,9 +21,10 @@ from PIL import Image
 
 from streamtrack.demo import scenery
 from streamtrack.demo.figure import COARSE, Figure, Painter
-from streamtrack.demo.portraits import COLLINS, HOPPER, Portrait
+from streamtrack.demo.portraits import COLLINS, HOPPER, PORTRAITS, Portrait, cut_out
 from streamtrack.demo.scenery import HEIGHT, WIDTH, Scenery
 from streamtrack.demo.truth import TrueFace, Truth, number_tracks
+from streamtrack.errors import SinkError
 
 FPS = 25
 MAX_GAP_S = 2.5
@@ -62,31 +63,40 @@ class Shot:
     walks: Sequence[Walk]
 
 
+# Hopper walks to the right and behind the pillar, comes closer and stays.
+_HOPPER_IN_THE_HALL = (
+    (0.0, 262, 318, 132),
+    (1.6, 290, 316, 136),
+    (7.2, 1010, 306, 172),
+    (11.6, 1040, 304, 178),
+)
+# Collins comes in from the right, passes behind the pillar and behind Hopper, leaves, and is back 4 s later.
+_COLLINS_IN_THE_HALL = (
+    (0.4, 1400, 300, 112),
+    (4.9, 240, 300, 116),
+    (6.2, -110, 300, 116),
+    (9.3, -110, 296, 124),
+    (11.6, 400, 296, 128),
+)
+# Collins is close and steps back to the left.
+_COLLINS_ON_THE_TERRACE = (
+    (0.0, 660, 300, 224),
+    (1.4, 650, 302, 216),
+    (4.4, 280, 306, 168),
+    (8.4, 330, 306, 160),
+)
+# Hopper crosses behind her, to the right, and leaves.
+_HOPPER_ON_THE_TERRACE = (
+    (0.0, 190, 320, 112),
+    (0.8, 200, 320, 112),
+    (4.6, 880, 318, 150),
+    (5.6, 960, 316, 158),
+    (7.0, 1440, 312, 168),
+)
+
 SHOTS = (
-    Shot(
-        scenery.hall,
-        290,
-        (
-            Walk(HOPPER, ((0, 262, 318, 132), (1.6, 290, 316, 136), (7.2, 1010, 306, 172), (11.6, 1040, 304, 178))),
-            Walk(
-                COLLINS,
-                ((0.4, 1400, 300, 112), (4.9, 240, 300, 116), (6.2, -110, 300, 116), (9.3, -110, 296, 124))
-                + ((11.6, 400, 296, 128),),
-            ),
-        ),
-    ),
-    Shot(
-        scenery.terrace,
-        210,
-        (
-            Walk(COLLINS, ((0, 660, 300, 224), (1.4, 650, 302, 216), (4.4, 280, 306, 168), (8.4, 330, 306, 160))),
-            Walk(
-                HOPPER,
-                ((0, 190, 320, 112), (0.8, 200, 320, 112), (4.6, 880, 318, 150), (5.6, 960, 316, 158))
-                + ((7.0, 1440, 312, 168),),
-            ),
-        ),
-    ),
+    Shot(scenery.hall, 290, (Walk(HOPPER, _HOPPER_IN_THE_HALL), Walk(COLLINS, _COLLINS_IN_THE_HALL))),
+    Shot(scenery.terrace, 210, (Walk(HOPPER, _HOPPER_ON_THE_TERRACE), Walk(COLLINS, _COLLINS_ON_THE_TERRACE))),
 )
 
 
@@ -148,5 +158,28 @@ def encode(frames: Iterator[Image.Image], path: Path) -> None:
         stream = container.add_stream("libx264", rate=Fraction(FPS), options=options)
         stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
         for picture in frames:
-            container.mux(stream.encode(av.VideoFrame.from_image(picture)))
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.asarray(picture), "rgb24")))
         container.mux(stream.encode(None))
+
+
+def write_clip(folder: Path, portraits: Mapping[str, Path]) -> tuple[Path, Truth]:
+    """Write ``clip.mp4`` and ``truth.jsonl`` into ``folder``; return the clip's path and the truth.
+
+    Args:
+        folder: created where it is missing.
+        portraits: each portrait's file by its name.
+
+    Raises:
+        SinkError: they cannot be written.
+    """
+    clip, truth = folder / "clip.mp4", true_faces()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        part = folder / ".clip.mp4.part"
+        encode(pictures({p.name: cut_out(p, portraits[p.name]) for p in PORTRAITS}), part)
+        part.replace(clip)
+        truth.save(folder / "truth.jsonl")
+    except (OSError, av.FFmpegError) as error:
+        reason = error.strerror or error
+        raise SinkError(f"Cannot write the demo's clip to '{clip}': {reason}; choose another with --out.") from error
+    return clip, truth

@@ -71,6 +71,8 @@ HOPPER = Portrait(
     body_below=320,
 )
 
+PORTRAITS = (COLLINS, HOPPER)
+
 _MIRRORED = 70
 """Rows of the lower edge that hold nothing but cloth and can be mirrored downwards."""
 
@@ -118,4 +120,3 @@ def _continued(picture: Image.Image, rows: int) -> Image.Image:
     last_row = mirrored.crop((0, _MIRRORED - 1, width, _MIRRORED)).filter(ImageFilter.GaussianBlur(6))
     tall.paste(last_row.resize((width, rows - _MIRRORED)), (0, height + _MIRRORED))
     return tall
-

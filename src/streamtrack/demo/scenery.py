@@ -111,8 +111,11 @@ def _windows() -> Image.Image:
     layer.paste(night, (0, 0), opening)
     for x in (90, 480, 870):
         draw.rounded_rectangle(
-            _scaled(x, 130, x + 320, 402), 60, outline=(150, 142, 128, 255), width=14, corners=(True, True, False,
-            False)
+            _scaled(x, 130, x + 320, 402),
+            60,
+            outline=(150, 142, 128, 255),
+            width=14,
+            corners=(True, True, False, False),
         )
         draw.line(_scaled(x + 160, 130, x + 160, 400), fill=(150, 142, 128, 255), width=10)
         draw.line(_scaled(x, 250, x + 320, 250), fill=(150, 142, 128, 255), width=8)

@@ -1,0 +1,95 @@
+"""``streamtrack demo``: the whole job on a clip with known truth, or on your own video, with pictures to look at."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from streamtrack.demo.score import Score
+    from streamtrack.demo.truth import Truth
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command."""
+    parser = commands.add_parser(
+        "demo",
+        help="show what it does, on a clip of its own or on a video of yours",
+        description="Track the faces in a clip that the demo renders itself and whose truth it knows, or in VIDEO. "
+        "Writes annotated.mp4, report.png, crops and the records.",
+    )
+    parser.add_argument("video", metavar="VIDEO", nargs="?", help="a video of yours (default: render a clip)")
+    parser.add_argument("--out", metavar="FOLDER", default="demo", help="folder for the results (default: demo)")
+    parser.add_argument("--profile", metavar="NAME", help="as for 'run'")
+    parser.add_argument("--stride", type=int, metavar="N", help="look at every N-th frame (default: every frame)")
+    parser.add_argument("--fps", type=float, metavar="F", help="look at no more than F frames a second")
+    parser.add_argument("--model", metavar="MODEL", help="as for 'run'")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Render the clip if no video is given, track it, and compare what was found with what is there."""
+    import streamtrack
+    from streamtrack.cli import _terminal
+    from streamtrack.demo.score import Observer, score
+
+    folder = Path(args.out)
+    video, truth = (args.video, None) if args.video else _rendered(folder)
+    observer = Observer()
+    with _terminal.ProgressLine() as line:
+        summary = streamtrack.run(
+            video,
+            out=folder,
+            profile=args.profile,
+            # A profile may look at few frames; the demo is there to be looked at.
+            stride=1 if args.stride is None and args.fps is None and args.profile is None else args.stride,
+            fps=args.fps,
+            model=args.model,
+            sinks=["crops", "video", "report", *([observer] if truth else [])],
+            overwrite=True,
+            progress=line.update,
+            say=_terminal.say,
+        )
+    _terminal.show_summary(summary)
+    if truth:
+        _show_score(score(truth, observer.frames))
+    print(f"Look at {folder / 'annotated.mp4'} and {folder / 'report.png'}.")
+    return 0
+
+
+def _rendered(folder: Path) -> tuple[Path, Truth]:
+    import sys
+
+    from streamtrack import config
+    from streamtrack.cli import _terminal
+    from streamtrack.demo.clip import write_clip
+    from streamtrack.demo.portraits import PORTRAITS
+    from streamtrack.fetch import fetch
+
+    cache = config.model_dir() / "demo"
+    files = {portrait.name: fetch(portrait.asset, cache, progress=sys.stderr).path for portrait in PORTRAITS}
+    _terminal.say("rendering a clip of 20 s whose truth is known")
+    return write_clip(folder, files)
+
+
+def _show_score(result: Score) -> None:
+    from streamtrack.demo.score import as_rows
+
+    print(f"Found {result.found_tracks} tracks; {result.true_tracks} are there. {_false(result)}")
+    for line in _table(as_rows(result)):
+        print(line)
+
+
+def _false(result: Score) -> str:
+    return f"{result.false_tracks} of those found are on no face." if result.false_tracks else "Each is on a face."
+
+
+def _table(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return lines with aligned columns: the first to the left, numbers to the right."""
+    widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
+    return [
+        "  ".join([row[0].ljust(widths[0]), *(text.rjust(w) for text, w in zip(row[1:], widths[1:], strict=True))])
+        for row in rows
+    ]
