@@ -1,5 +1,4 @@
-"""Resident memory of a long run: flat from frame 1,000 to frame 50,000, and no more for an hour than for a
-minute.
+"""Resident memory of a long run: flat from frame 1,000 to frame 50,000.
 
 ``python benchmarks/bench_memory.py [--frames 50000]``. The clip is small so that the run takes minutes, not
 hours; what could grow with a run (tracks, records, queues, statistics) does not depend on the size of its
