@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 ROOT = Path(__file__).resolve().parent.parent
-_LEAK_GRACE_S = 2.0
+_LEAK_GRACE_S = 1.0
 
 # Time says nothing on a shared machine. In CI the examples are the same in every run, so a red run can be repeated.
 settings.register_profile(
