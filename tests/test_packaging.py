@@ -17,6 +17,8 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from streamtrack import config
+
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 TARGETS = ["help", "demo", "test", "check", "bench", "lint", "type", "fmt", "build", "clean"]
@@ -74,6 +76,24 @@ def test_an_unpacked_wheel_finds_its_profiles(wheel: Path, tmp_path: Path) -> No
     assert found == [
         str(tmp_path / "streamtrack/profiles" / p.name) for p in sorted((ROOT / "profiles").glob("*.yaml"))
     ]
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "profiles").glob("*.yaml")), ids=lambda path: path.stem)
+def test_a_profile_begins_with_when_to_use_it_and_resolves(path: Path) -> None:
+    assert re.match(r"# Use this .+[.]\n[^#]", path.read_text(encoding="utf-8"))
+    resolved = config.resolve(str(path), environ={})
+    assert set(resolved.origins.values()) == {f"profile {path}"}
+    assert {"source.stride", "source.fps", "detector.batch_size", "output.save_frames"} <= set(resolved.origins)
+
+
+def test_the_profiles_are_ordered_from_fast_to_accurate() -> None:
+    fast, usual, accurate = (
+        config.resolve(name, environ={}).config for name in ("fast_cpu", "balanced", "high_accuracy")
+    )
+    assert fast.source.stride > usual.source.stride > accurate.source.stride == 1
+    assert fast.source.fps < usual.source.fps < accurate.source.fps
+    assert config.DEFAULT_PROFILE == "balanced"
+    assert not (fast.output.save_frames or fast.output.save_crops)
 
 
 # --- the pins ---
