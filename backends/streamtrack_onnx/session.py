@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -60,10 +61,15 @@ class OnnxSession:
             )
 
 
+_NOISE = re.compile(
+    r"\[ONNXRuntimeError\] : \d+ : \w+ : |Load model from .* failed:|/\S+\.(?:cc|h):\d+ .*?\) (?=[A-Z])"
+)
+
+
 def first_line(error: Exception) -> str:
-    """Return what an exception of the runtime says, without its code and further lines."""
+    """Return what an exception of the runtime says, without its code, its place in the runtime and further lines."""
     line = str(error).strip().partition("\n")[0]
-    return line.rpartition(" : ")[2].rstrip(". ") or type(error).__name__
+    return _NOISE.sub("", line).rstrip(". ") or type(error).__name__
 
 
 def _shape(shape: list[int | str | None]) -> tuple[int | None, ...]:

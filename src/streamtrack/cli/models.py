@@ -52,10 +52,11 @@ def _list(args: argparse.Namespace, cache_dir: Path) -> None:
         print(msgspec.json.encode(rows).decode())
         return
     print(f"{'name':12} {'head':12} {'input':14} {'classes':10} {'keypoints':>9} {'licence':10} {'MB':>6}  cached")
+    cached = {"ok": "yes", "missing": "no", "mismatch": "damaged"}
     for row in rows:
         print(
             f"{row['name']:12} {row['head']:12} {row['input']:14} {','.join(row['classes']):10} {row['keypoints']:9} "
-            f"{row['licence']:10} {row['size'] / 1e6:6.1f}  {row['state']}"
+            f"{row['licence']:10} {row['size'] / 1e6:6.1f}  {cached[row['state']]}"
         )
     print(f"cache: {cache_dir}")
 
@@ -65,7 +66,6 @@ def _row(entry: ZooEntry, cache_dir: Path) -> dict[str, Any]:
 
     spec, asset = entry.spec, entry.asset
     height, width = spec.input_size
-    states = {"ok": "yes", "missing": "no", "mismatch": "damaged"}
     return {
         "name": entry.name,
         "head": spec.head,
@@ -78,7 +78,7 @@ def _row(entry: ZooEntry, cache_dir: Path) -> dict[str, Any]:
         "sha256": asset.sha256,
         "sources": asset.sources,
         "path": str(cache_dir / asset.filename),
-        "state": states[state(asset, cache_dir)],
+        "state": state(asset, cache_dir),
     }
 
 

@@ -112,8 +112,9 @@ class Detector:
         prepared = perf_counter()
         tensors = self._session.run(buffer.batch(len(frames)))
         inferred = perf_counter()
-        candidates = self._head.decode(tensors, input_hw, self.params.confidence)
-        found = [self._finish(*item) for item in zip(candidates, frames, boxes, strict=True)]
+        with np.errstate(over="ignore", invalid="ignore"):  # a model may give nonsense: what is not finite is dropped
+            candidates = self._head.decode(tensors, input_hw, self.params.confidence)
+            found = [self._finish(*item) for item in zip(candidates, frames, boxes, strict=True)]
         self.stats.frames += len(frames)
         self.stats.batches += 1
         self.stats.preprocess_s += prepared - started
@@ -127,7 +128,7 @@ class Detector:
         corners = found.boxes.reshape(-1, 2, 2) * scale
         boxes = np.clip(corners, 0, np.array((frame.width, frame.height), np.float32)).reshape(-1, 4)
         shorter = np.minimum(boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1])
-        # A box outside the frame is clamped to nothing; one that is not a number compares as False.
+        # A box outside the frame is clamped to nothing; what is not a number compares as False.
         rows = np.flatnonzero((shorter > 0) & (shorter >= self.params.min_size))
         boxes, scores, classes = boxes[rows], found.scores[rows], found.classes[rows]
         kept = nms(boxes, scores, classes, self.params.nms_iou, self.params.max_detections)

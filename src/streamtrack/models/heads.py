@@ -3,6 +3,7 @@
 A head is bound to the names and shapes of a session's outputs, and then turns tensors into candidates. Candidates are
 in pixels of the model's input, unsuppressed (no NMS) and unclamped; ``Detector`` does the rest, which is the same for
 every model. Coordinates are continuous: 0 is the left edge of the leftmost pixel, the input's width its right edge.
+Whatever numbers a model gives are decoded as they are: infinite and undefined ones are left to the detector too.
 """
 
 from __future__ import annotations
@@ -100,11 +101,11 @@ class YuNet:
         cls, obj = tensors[f"cls_{stride}"][..., 0], tensors[f"obj_{stride}"][..., 0]  # (B, cells)
         _check_cells(f"cls_{stride}", cls.shape[1], (input_hw[0] // stride) * columns, input_hw)
         score = np.sqrt(np.maximum(cls * obj, 0.0))
-        image, cell = np.nonzero(score >= threshold)
+        image, cell = np.divmod(np.flatnonzero(score >= threshold), score.shape[1])  # far faster than nonzero in 2-D
         origin = np.stack((cell % columns, cell // columns), axis=1).astype(np.float32)
         bbox = tensors[f"bbox_{stride}"][image, cell]
         kps = tensors[f"kps_{stride}"][image, cell].reshape(-1, 5, 2)
-        boxes = _boxes((origin + bbox[:, :2]) * stride, _exp(bbox[:, 2:]) * stride)
+        boxes = _boxes((origin + bbox[:, :2]) * stride, np.exp(bbox[:, 2:]) * stride)
         return image, boxes, score[image, cell], (kps + origin[:, None]) * np.float32(stride)
 
 
@@ -143,7 +144,7 @@ class CenterFace:
         rows, columns = input_hw[0] // self._STRIDE, input_hw[1] // self._STRIDE
         _check_cells(self._names[0], heat[0, 0].size, rows * columns, input_hw)
         image, y, x = _peaks(heat[:, 0], threshold)
-        size = _exp(scale[image, :, y, x][:, ::-1]) * self._STRIDE  # (N, 2) w h
+        size = np.exp(scale[image, :, y, x][:, ::-1]) * self._STRIDE  # (N, 2) w h
         shift = offset[image, :, y, x][:, ::-1] + np.float32(0.5)
         boxes = _boxes((np.stack((x, y), axis=1).astype(np.float32) + shift) * self._STRIDE, size)
         shares = landmarks[image, :, y, x].reshape(-1, 5, 2)[..., ::-1]
@@ -185,11 +186,6 @@ def _check_cells(name: str, found: int, expected: int, input_hw: tuple[int, int]
         raise InferenceError(f"Output '{name}' has {found} cells where an input of {size} gives {expected}.")
 
 
-def _exp(values: NDArray[np.float32]) -> Float32Array:
-    with np.errstate(over="ignore"):  # an absurd size becomes infinite, and the box is clamped to the frame
-        return np.exp(values)
-
-
 def _boxes(centres: NDArray[np.float32], sizes: NDArray[np.float32]) -> Float32Array:
     half = sizes * np.float32(0.5)
     return np.concatenate((centres - half, centres + half), axis=1)
@@ -201,7 +197,7 @@ _NEIGHBOURS_X = np.tile(np.arange(-1, 2), 3)
 
 def _peaks(heat: NDArray[np.float32], threshold: float) -> tuple[Int64Array, Int64Array, Int64Array]:
     """Return image, y and x of the cells of (B, h, w) that reach the threshold and no neighbour exceeds."""
-    image, y, x = np.nonzero(heat >= threshold)
+    image, y, x = np.unravel_index(np.flatnonzero(heat >= threshold), heat.shape)
     near_y = np.clip(y[:, None] + _NEIGHBOURS_Y, 0, heat.shape[1] - 1)
     near_x = np.clip(x[:, None] + _NEIGHBOURS_X, 0, heat.shape[2] - 1)
     peak = heat[image[:, None], near_y, near_x].max(axis=1) <= heat[image, y, x]
