@@ -177,6 +177,7 @@ def _open_member(folder: Path, member: str) -> Iterator[IO[bytes]]:
             yield stream
 
 
+_NOT_THERE = ("No module named pip", "cannot be run")
 _FOREIGN = (
     "--python-version=3.11",
     "--platform=manylinux2014_x86_64",
@@ -187,12 +188,12 @@ _FOREIGN = (
 
 def _download_wheel(requirement: str, folder: Path, progress: TextIO | None) -> None:
     """Let the user's installer put a wheel, or what is in it, into ``folder``."""
-    complaint = "there is neither pip nor uv to ask it"
+    complaint = ""
     for command in _installers(folder):
         complaint = _run([*command, requirement], progress)
         if not complaint:
             return
-        if "No module named pip" in complaint:
+        if any(sign in complaint for sign in _NOT_THERE):
             continue
         if "No matching distribution" in complaint and "Retrying" not in complaint:
             # Perhaps its wheels are made for other machines; the file inside is the same in all of them.
