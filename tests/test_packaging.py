@@ -93,7 +93,7 @@ def test_the_profiles_are_ordered_from_fast_to_accurate() -> None:
     assert fast.source.stride > usual.source.stride > accurate.source.stride == 1
     assert fast.source.fps < usual.source.fps < accurate.source.fps
     assert config.DEFAULT_PROFILE == "balanced"
-    assert not (fast.output.save_frames or fast.output.save_crops)
+    assert (fast.output.save_frames, fast.output.save_crops) == (False, False)
 
 
 # --- the pins ---
