@@ -99,13 +99,14 @@ coverage: $(VENV)/.dev
 build: $(VENV)/.dev  ## Build wheel and sdist into dist/, and try the wheel in a fresh venv without uv
 	rm -rf build dist
 	$(BIN)/python -m build --no-isolation --outdir dist
-	@$(MAKE) --no-print-directory UV= VENV=build/venv try-wheel
+	@$(MAKE) --no-print-directory UV= PYTHON=$(abspath $(BIN))/python VENV=build/venv try-wheel
 
 try-wheel: $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/run.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-index dist/*.whl
 	$(BIN)/python -m pip check
-	cd build && venv/bin/streamtrack --version && venv/bin/streamtrack plugins
+	cd build && venv/bin/streamtrack --version && venv/bin/streamtrack plugins >plugins.txt && cat plugins.txt
+	@! grep broken build/plugins.txt
 
 LOCK := "$(UV)" pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-emit-index-url
 lock:  ## Pin what pyproject.toml asks for, keeping the pins that fit (needs uv)
