@@ -1,6 +1,6 @@
 """The demo's clip: two people in two places, 20 seconds, with the truth known to the pixel.
 
-They stand, walk, come closer, cross, pass behind a pillar, leave and return; after 11.6 s there is a hard cut. How
+They stand, walk, come closer, cross, pass behind a pillar, leave and return; after 12 s there is a hard cut. How
 many true tracks that makes is computed from what can be seen, see ``truth.number_tracks``. A tracker that knows nothing
 of cuts can get it right, because nobody is where the motion of a face before the cut would lead it to expect one.
 
@@ -11,20 +11,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 
-import av
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from streamtrack.demo import scenery
 from streamtrack.demo.figure import COARSE, Figure, Painter
-from streamtrack.demo.portraits import COLLINS, HOPPER, PORTRAITS, Portrait, cut_out
+from streamtrack.demo.portraits import COLLINS, HOPPER, PORTRAITS, Box, Portrait, cut_out
 from streamtrack.demo.scenery import HEIGHT, WIDTH, Scenery
 from streamtrack.demo.truth import TrueFace, Truth, number_tracks
-from streamtrack.errors import SinkError
+from streamtrack.sinks._files import make_folder, replacing
+from streamtrack.sinks._h264 import H264Writer
+from streamtrack.types import NS_PER_S
 
 FPS = 25
 MAX_GAP_S = 2.5
@@ -63,40 +63,36 @@ class Shot:
     walks: Sequence[Walk]
 
 
-# Hopper walks to the right and behind the pillar, comes closer and stays.
+# Hopper walks slowly to the right, comes closer and stays.
 _HOPPER_IN_THE_HALL = (
-    (0.0, 262, 318, 132),
-    (1.6, 290, 316, 136),
-    (7.2, 1010, 306, 172),
-    (11.6, 1040, 304, 178),
+    (0.0, 232, 318, 126),
+    (2.0, 250, 316, 130),
+    (8.0, 610, 306, 168),
+    (12.0, 630, 304, 176),
 )
 # Collins comes in from the right, passes behind the pillar and behind Hopper, leaves, and is back 4 s later.
 _COLLINS_IN_THE_HALL = (
-    (0.4, 1400, 300, 112),
-    (4.9, 240, 300, 116),
-    (6.2, -110, 300, 116),
-    (9.3, -110, 296, 124),
-    (11.6, 400, 296, 128),
+    (0.3, 1400, 300, 112),
+    (6.3, -110, 300, 116),
+    (9.2, -110, 296, 124),
+    (12.0, 300, 296, 128),
 )
-# Collins is close and steps back to the left.
-_COLLINS_ON_THE_TERRACE = (
-    (0.0, 660, 300, 224),
-    (1.4, 650, 302, 216),
-    (4.4, 280, 306, 168),
-    (8.4, 330, 306, 160),
-)
-# Hopper crosses behind her, to the right, and leaves.
+# Hopper is close, walks to the left in front of Collins, and leaves.
 _HOPPER_ON_THE_TERRACE = (
-    (0.0, 190, 320, 112),
-    (0.8, 200, 320, 112),
-    (4.6, 880, 318, 150),
-    (5.6, 960, 316, 158),
-    (7.0, 1440, 312, 168),
+    (0.0, 1110, 306, 214),
+    (1.2, 1100, 306, 210),
+    (5.8, -170, 308, 190),
+)
+# Collins stands far off, is hidden for a moment, and comes closer.
+_COLLINS_ON_THE_TERRACE = (
+    (0.0, 800, 316, 124),
+    (3.9, 790, 316, 126),
+    (7.6, 640, 300, 226),
 )
 
 SHOTS = (
-    Shot(scenery.hall, 290, (Walk(HOPPER, _HOPPER_IN_THE_HALL), Walk(COLLINS, _COLLINS_IN_THE_HALL))),
-    Shot(scenery.terrace, 210, (Walk(HOPPER, _HOPPER_ON_THE_TERRACE), Walk(COLLINS, _COLLINS_ON_THE_TERRACE))),
+    Shot(scenery.hall, 300, (Walk(HOPPER, _HOPPER_IN_THE_HALL), Walk(COLLINS, _COLLINS_IN_THE_HALL))),
+    Shot(scenery.terrace, 200, (Walk(HOPPER, _HOPPER_ON_THE_TERRACE), Walk(COLLINS, _COLLINS_ON_THE_TERRACE))),
 )
 
 
@@ -130,8 +126,13 @@ def _faces(shot: Shot, start: int) -> Iterator[TrueFace]:
             visible = min(1.0, float((face * (1 - cover)).sum()) / figure.coarse_face_area(pose))
             cover = np.maximum(cover, body)
             if visible > 0:
-                box = figure.face_box(pose)
+                box = _within_picture(figure.face_box(pose))
                 yield TrueFace(frame_idx=start + n, person=figure.portrait.name, bbox=box, visible=round(visible, 3))
+
+
+def _within_picture(box: Box) -> Box:
+    x0, y0, x1, y1 = box
+    return max(x0, 0.0), max(y0, 0.0), min(x1, float(WIDTH)), min(y1, float(HEIGHT))
 
 
 def pictures(cut_outs: Mapping[str, Image.Image], shots: Sequence[Shot] = SHOTS) -> Iterator[Image.Image]:
@@ -151,17 +152,6 @@ def pictures(cut_outs: Mapping[str, Image.Image], shots: Sequence[Shot] = SHOTS)
             yield canvas
 
 
-def encode(frames: Iterator[Image.Image], path: Path) -> None:
-    """Write pictures as H.264 that any player and browser shows."""
-    with av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"}) as container:
-        options = {"preset": "veryfast", "crf": "20"}
-        stream = container.add_stream("libx264", rate=Fraction(FPS), options=options)
-        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
-        for picture in frames:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.asarray(picture), "rgb24")))
-        container.mux(stream.encode(None))
-
-
 def write_clip(folder: Path, portraits: Mapping[str, Path]) -> tuple[Path, Truth]:
     """Write ``clip.mp4`` and ``truth.jsonl`` into ``folder``; return the clip's path and the truth.
 
@@ -173,13 +163,11 @@ def write_clip(folder: Path, portraits: Mapping[str, Path]) -> tuple[Path, Truth
         SinkError: they cannot be written.
     """
     clip, truth = folder / "clip.mp4", true_faces()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        part = folder / ".clip.mp4.part"
-        encode(pictures({p.name: cut_out(p, portraits[p.name]) for p in PORTRAITS}), part)
-        part.replace(clip)
-        truth.save(folder / "truth.jsonl")
-    except (OSError, av.FFmpegError) as error:
-        reason = error.strerror or error
-        raise SinkError(f"Cannot write the demo's clip to '{clip}': {reason}; choose another with --out.") from error
+    cut_outs = {p.name: cut_out(p, portraits[p.name]) for p in PORTRAITS}
+    make_folder(folder)
+    with H264Writer(clip, (WIDTH, HEIGHT), rate=FPS, crf=20) as writer:
+        for n, picture in enumerate(pictures(cut_outs)):
+            writer.write(np.asarray(picture), n * NS_PER_S // FPS)
+    with replacing(folder / "truth.jsonl") as temporary:
+        truth.save(temporary)
     return clip, truth

@@ -97,7 +97,7 @@ def hall() -> Scenery:
     for x in (220, 640, 1060):
         back = _lit(back, _glow(size, (x, 96), 150, 0.55), (255, 214, 150))
         back = _lit(back, _glow(size, (x, 96), 26, 1.0), (255, 240, 214))
-    front = ((_desk(), (0, _DESK_TOP)), (_pillar(), (674, 0)))
+    front = ((_desk(), (0, _DESK_TOP)), (_pillar(), (798, 0)))
     return Scenery(_with_grain(back, 1), front, (0.97, 0.98, 1.0))
 
 
@@ -139,8 +139,8 @@ def _desk() -> Image.Image:
 
 
 def _pillar() -> Image.Image:
-    """Return a round stone pillar, 132 px wide, standing before the desk."""
-    width = 132
+    """Return a round stone pillar, 72 px wide, standing before the desk."""
+    width = 72
     shading = [(0.0, (66, 64, 64)), (0.32, (206, 200, 190)), (0.45, (218, 212, 202)), (1.0, (58, 56, 58))]
     pillar = _gradient((width, HEIGHT), shading, horizontal=True)
     flutes = ImageDraw.Draw(pillar, "RGBA")

@@ -23,7 +23,7 @@ class TrueFace(msgspec.Struct, frozen=True, kw_only=True):
     frame_idx: int
     person: str
     bbox: tuple[float, float, float, float]
-    """x0 y0 x1 y1 px, the hidden part included."""
+    """x0 y0 x1 y1 px, within the picture; what others hide is included."""
     visible: Annotated[float, Meta(ge=0, le=1)]
     """Share of the face that is neither hidden nor outside the picture."""
     track: int = 0

@@ -1,0 +1,132 @@
+"""Draws tracks into frames: boxes, ids, keypoints, short trails and a clock."""
+
+from __future__ import annotations
+
+from collections import deque
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from streamtrack.sinks import _draw
+from streamtrack.sinks._draw import INK, WHITE, Colour
+from streamtrack.types import CONFIRMED, NS_PER_S, Detections, Frame, Result
+
+Trail = deque[tuple[int, float, float]]  # pts_ns, x, y px of the picture
+
+
+class Annotator:
+    """Draws results of one run into pictures of one size; remembers where each live track has been."""
+
+    def __init__(self, size: tuple[int, int], *, trail_s: float) -> None:
+        """Draw into pictures of ``size`` (width, height px), with trails ``trail_s`` seconds of media long."""
+        self._size = size
+        unit = min(size) / 720
+        self._line = max(2, round(3 * unit))
+        self._radius = max(3, round(8 * unit))
+        self._text = max(11, round(20 * unit))
+        self._dot = max(1.2, 2.6 * unit)
+        self._trail_ns = round(trail_s * NS_PER_S)
+        self._trails: dict[int, Trail] = {}
+
+    def draw(self, image: Image.Image, result: Result, scale: float, offset: tuple[float, float]) -> None:
+        """Draw ``result`` into ``image``, which holds its frame at ``scale`` with its corner at ``offset`` (px)."""
+        tracks, frame = result.tracks, result.frame
+        shown = np.flatnonzero(tracks.states == CONFIRMED)
+        shift = np.array([*offset, *offset])
+        boxes = _drawn_boxes(result)[shown] * scale + shift
+        ids = tracks.ids[shown].tolist()
+        # The tracker's own boxes: smoother than the detections.
+        self._remember(ids, tracks.boxes[shown] * scale + shift, frame.pts_ns)
+        for track in ids:
+            self._draw_trail(image, track)
+        self._draw_keypoints(image, result.detections, tracks.rows[shown], scale, offset)
+        for track, box in zip(ids, boxes, strict=True):
+            self._draw_box(image, box, _draw.track_colour(track))
+        for m, track, box in zip(shown, ids, boxes, strict=True):
+            self._draw_label(image, box, f"#{track}", f"{tracks.scores[m]:.2f}", _draw.track_colour(track))
+        self._draw_clock(image, frame, len(ids))
+        for track in tracks.ended.tolist():
+            self._trails.pop(track, None)
+
+    def _remember(self, ids: list[int], boxes: NDArray[np.float64], pts_ns: int) -> None:
+        for track, (x0, _, x1, y1) in zip(ids, boxes.tolist(), strict=True):
+            self._trails.setdefault(track, deque()).append((pts_ns, (x0 + x1) / 2, y1))
+        for trail in self._trails.values():
+            while trail and pts_ns - trail[0][0] > self._trail_ns:
+                trail.popleft()
+
+    def _draw_trail(self, image: Image.Image, track: int) -> None:
+        points = [(x, y) for _, x, y in self._trails[track]]
+        _draw.draw_fading_line(image, points, 1.4 * self._line, _draw.track_colour(track))
+
+    def _draw_keypoints(
+        self,
+        image: Image.Image,
+        detections: Detections,
+        rows: NDArray[np.int32],
+        scale: float,
+        offset: tuple[float, float],
+    ) -> None:
+        for x, y in detections.keypoints[rows[rows >= 0]].reshape(-1, 2).tolist():
+            at = x * scale + offset[0], y * scale + offset[1]
+            _draw.draw_dot(image, at, self._dot + 1.2, INK)
+            _draw.draw_dot(image, at, self._dot, WHITE)
+
+    def _draw_box(self, image: Image.Image, box: NDArray[np.float64], colour: Colour) -> None:
+        x0, y0, x1, y1 = (round(float(v)) for v in box)
+        if x1 - x0 > 2 * self._line and y1 - y0 > 2 * self._line:
+            _draw.outline_rounded(image, (x0 - 1, y0 - 1, x1 + 1, y1 + 1), INK, self._line + 2, self._radius + 1)
+            _draw.outline_rounded(image, (x0, y0, x1, y1), colour, self._line, self._radius)
+
+    def _draw_label(
+        self, image: Image.Image, box: NDArray[np.float64], name: str, confidence: str, colour: Colour
+    ) -> None:
+        """Draw id and confidence above the box, or inside its top where there is no room above."""
+        size, pad = self._text, max(3, self._text // 3)
+        small = max(9, round(0.78 * size))
+        name_width = _draw.text_width(name, size)
+        width = name_width + _draw.text_width(confidence, small) + 3 * pad
+        height = size + pad
+        x = min(max(round(float(box[0])), 0), max(0, image.width - width))
+        y = round(float(box[1])) - height - 2
+        if y < 0:
+            y = min(max(round(float(box[1])) + self._line + 2, 0), max(0, image.height - height))
+        _draw.fill_rounded(image, (x, y, x + width, y + height), colour, 0.28 * height)
+        baseline = y + height - pad / 2 - 0.16 * size
+        # Drawn twice, half a pixel apart: the font has no bold, and the id is what people look for.
+        for shift in (0.0, 0.6):
+            _draw.draw_text(image, (x + pad + shift, baseline), name, size, INK)
+        _draw.draw_text(image, (x + 2 * pad + name_width, baseline), confidence, small, _draw.mixed(INK, colour, 0.2))
+
+    def _draw_clock(self, image: Image.Image, frame: Frame, tracks: int) -> None:
+        size, pad = self._text, self._text // 2
+        time, rest = clock(frame.pts_ns), f"frame {frame.index} · {tracks} track{'s' * (tracks != 1)}"
+        small = max(9, round(0.78 * size))
+        # The rest is measured with full digits, so that the chip does not jump while it counts.
+        template = "".join("0" if c.isdigit() else c for c in rest)
+        width = _draw.text_width(time, size) + _draw.text_width(template, small) + 3 * pad
+        height = size + pad
+        x, y = pad, image.height - height - pad
+        if width + 2 * pad > image.width:
+            return
+        _draw.fill_rounded(image, (x, y, x + width, y + height), INK, 0.28 * height, opacity=0.72)
+        baseline = y + height - pad / 2 - 0.16 * size
+        _draw.draw_text(image, (x + pad, baseline), time, size, WHITE)
+        _draw.draw_text(image, (x + 2 * pad + _draw.text_width(time, size), baseline), rest, small, (196, 202, 210))
+
+
+def _drawn_boxes(result: Result) -> NDArray[np.float64]:
+    """Return the box to draw for each track: its detection's where there is one, since that fits what one sees."""
+    boxes = result.tracks.boxes.astype(np.float64)
+    seen = result.tracks.rows >= 0
+    boxes[seen] = result.detections.boxes[result.tracks.rows[seen]]
+    return boxes
+
+
+def clock(pts_ns: int) -> str:
+    """Return ``1:02.34`` or ``1:01:02.34``."""
+    minutes, centiseconds = divmod(pts_ns // 10_000_000, 6000)
+    hours, minutes = divmod(minutes, 60)
+    seconds = f"{centiseconds // 100:02}.{centiseconds % 100:02}"
+    return f"{hours}:{minutes:02}:{seconds}" if hours else f"{minutes}:{seconds}"
