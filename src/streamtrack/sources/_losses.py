@@ -1,0 +1,67 @@
+"""How many frames a stream holds that the decoder did not give."""
+
+from __future__ import annotations
+
+
+class Losses:
+    """Matches the packets that went into a decoder with the frames that came out, by timestamp.
+
+    Decoders lose frames without a word: of a damaged clip FFmpeg's HEVC decoder dropped 124 frames and reported 6
+    errors. In most streams a packet is a frame and frames come out in presentation order, so a packet that is overtaken
+    by a later one is lost. That is believed only once something is known to be damaged: in an intact stream a packet
+    without a frame is a field, or a reference that is never shown. Such a stream, and one without timestamps, counts
+    the decoder's errors instead.
+    """
+
+    def __init__(self) -> None:
+        self.lost = 0
+        """Frames lost so far."""
+        self._waiting: set[int] = set()
+        self._one_to_one = True
+        self.damaged = False
+        """Whether anything is known to be wrong with the stream."""
+        self._started = False
+
+    def sent(self, pts: int | None, *, damaged: bool) -> None:
+        """Note a packet that goes into the decoder, and whether the container calls it damaged."""
+        self.damaged |= damaged
+        if pts is None:
+            self._one_to_one = False
+        else:
+            self._waiting.add(pts)
+
+    def disturbed(self) -> None:
+        """Note an error of the container: what is missing will show."""
+        self.damaged = True
+
+    def failed(self) -> None:
+        """Note an error of the decoder."""
+        self.damaged = True
+        if not self._one_to_one:
+            self.lost += 1
+
+    def skipped(self, frames: int) -> None:
+        """Note frames that are known to be lost without having been sent."""
+        self.damaged = True
+        self.lost += frames
+
+    def received(self, pts: int | None, *, damaged: bool) -> None:
+        """Note a frame that came out, and whether the decoder calls it damaged."""
+        self.damaged |= damaged
+        # What precedes the first frame refers to pictures before the beginning of the file.
+        believed = self.damaged or not self._started
+        self._started = True
+        if not self._one_to_one or (pts not in self._waiting and self.damaged):
+            return
+        overtaken = {other for other in self._waiting if pts is not None and other < pts}
+        if pts not in self._waiting or (overtaken and not believed):
+            self._one_to_one = False
+            return
+        self.lost += len(overtaken)
+        self._waiting -= overtaken | {pts}
+
+    def ended(self) -> None:
+        """Note that nothing more will come out."""
+        if self._one_to_one and self.damaged:
+            self.lost += len(self._waiting)
+        self._waiting.clear()
