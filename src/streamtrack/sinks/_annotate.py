@@ -101,7 +101,7 @@ class Annotator:
 
     def _draw_clock(self, image: Image.Image, frame: Frame, tracks: int) -> None:
         size, pad = self._text, self._text // 2
-        time, rest = clock(frame.pts_ns), f"frame {frame.index} · {tracks} track{'s' * (tracks != 1)}"
+        time, rest = _draw.clock(frame.pts_ns, 2), f"frame {frame.index} · {tracks} track{'s' * (tracks != 1)}"
         small = max(9, round(0.78 * size))
         # The rest is measured with full digits, so that the chip does not jump while it counts.
         template = "".join("0" if c.isdigit() else c for c in rest)
@@ -122,11 +122,3 @@ def _drawn_boxes(result: Result) -> NDArray[np.float64]:
     seen = result.tracks.rows >= 0
     boxes[seen] = result.detections.boxes[result.tracks.rows[seen]]
     return boxes
-
-
-def clock(pts_ns: int) -> str:
-    """Return ``1:02.34`` or ``1:01:02.34``."""
-    minutes, centiseconds = divmod(pts_ns // 10_000_000, 6000)
-    hours, minutes = divmod(minutes, 60)
-    seconds = f"{centiseconds // 100:02}.{centiseconds % 100:02}"
-    return f"{hours}:{minutes:02}:{seconds}" if hours else f"{minutes}:{seconds}"

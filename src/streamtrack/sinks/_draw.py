@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from streamtrack.types import NS_PER_S
+
 Colour = tuple[int, int, int]
 
 WHITE: Colour = (255, 255, 255)
@@ -82,10 +84,19 @@ def shortened(text: str, size: int, width: int) -> str:
     """Return ``text``, cut in the middle so that it is at most ``width`` px wide."""
     keep = len(text)
     cut = text
-    while keep > 2 and text_width(cut, size) > width:
+    while keep > 1 and text_width(cut, size) > width:
         keep -= 1
         cut = f"{text[: (keep + 1) // 2]}…{text[len(text) - keep // 2 :]}"
     return cut
+
+
+def clock(pts_ns: int, decimals: int = 0) -> str:
+    """Return a time as ``1:02``, ``1:02.34`` or ``1:01:02``, rounded down."""
+    whole, rest = divmod(pts_ns, NS_PER_S)
+    minutes, seconds = divmod(whole, 60)
+    hours, minutes = divmod(minutes, 60)
+    fraction = f".{rest * 10**decimals // NS_PER_S:0{decimals}}" if decimals else ""
+    return (f"{hours}:{minutes:02}" if hours else f"{minutes}") + f":{seconds:02}{fraction}"
 
 
 def draw_text(
@@ -96,7 +107,8 @@ def draw_text(
 
 
 @lru_cache(maxsize=512)
-def _round_rect_mask(width: int, height: int, radius: float, opacity: float) -> Image.Image:
+def round_rect_mask(width: int, height: int, radius: float, opacity: float) -> Image.Image:
+    """Return a mask (px) with round corners."""
     mask = Image.new("L", (width * _SMOOTH, height * _SMOOTH))
     box = (0, 0, mask.width - 1, mask.height - 1)
     ImageDraw.Draw(mask).rounded_rectangle(box, radius * _SMOOTH, fill=round(255 * opacity))
@@ -109,7 +121,7 @@ def fill_rounded(
     """Fill a rectangle (x0 y0 x1 y1, whole px) with round corners."""
     x0, y0, x1, y1 = box
     if x1 > x0 and y1 > y0:
-        image.paste(colour, box, _round_rect_mask(x1 - x0, y1 - y0, radius, opacity))
+        image.paste(colour, box, round_rect_mask(x1 - x0, y1 - y0, radius, opacity))
 
 
 @lru_cache(maxsize=64)
