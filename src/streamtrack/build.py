@@ -33,7 +33,7 @@ from streamtrack.models.detector import Detector, load_detector
 from streamtrack.models.zoo import ResolvedModel
 from streamtrack.models.zoo import resolve as resolve_model
 from streamtrack.pipeline import Plan, StagePipeline, Stages
-from streamtrack.tracking import ByteTracker
+from streamtrack.tracking.tracker import ByteTracker
 from streamtrack.types import NS_PER_S, Result, RunInfo, SourceInfo
 
 STDOUT = "-"

@@ -234,10 +234,11 @@ class StagePipeline:
     def _feed(self, frames: Iterator[Frame]) -> None:
         clock = self.clocks["decode"]
         while True:
-            with clock.working():
+            with clock.working(items=0):
                 frame = next(frames, None)
             if frame is None:
                 return
+            clock.items += 1
             self._frames.put(frame)
 
     def _infer(self, open_detector: Callable[[], FrameDetector]) -> None:

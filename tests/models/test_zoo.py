@@ -10,7 +10,7 @@ from typing import Any, TextIO
 
 import pytest
 
-from streamtrack.errors import ConfigError, FetchError
+from streamtrack.errors import ConfigError, FetchError, ModelLoadError
 from streamtrack.fetch import Asset, FetchedAsset
 from streamtrack.models import zoo
 from streamtrack.models.heads import HEADS
@@ -91,7 +91,7 @@ def test_auto_is_centerface_elsewhere_and_says_so_in_one_line(network: Any, tmp_
     found = resolve("auto", None, tmp_path, say=said.append)
     assert said == ["model yunet cannot be fetched from here, trying centerface"]
     assert found.name == "centerface"
-    assert found.note == "yunet is not to be had: face_detection_yunet_2023mar.onnx is out of reach."
+    assert found.note == "yunet could not be fetched: face_detection_yunet_2023mar.onnx is out of reach."
 
 
 def test_auto_without_any_is_the_error_of_the_last(network: Any, tmp_path: Path) -> None:
@@ -128,8 +128,6 @@ def test_a_file_may_have_the_name_of_no_model(tmp_path: Path, monkeypatch: pytes
     [
         ("yunett", None, r"no model 'yunett'\. Did you mean 'yunet'\? Known are auto, yunet, centerface"),
         ("autoo", None, r"Did you mean 'auto'\?"),
-        ("missing.onnx", None, r"no model file 'missing\.onnx'\. Known by name: auto, yunet, centerface"),
-        ("models/yunet", None, r"no model file 'models/yunet'"),
         ("yunet", "centerface", r"--head centerface is for a model given by path; 'yunet' brings its own"),
         ("auto", "yunet", r"--head yunet is for a model given by path"),
     ],
@@ -137,6 +135,12 @@ def test_a_file_may_have_the_name_of_no_model(tmp_path: Path, monkeypatch: pytes
 def test_what_cannot_be_is_a_config_error(model: str, head: str | None, complaint: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=complaint):
         resolve(model, head, tmp_path, say=refuse)
+
+
+@pytest.mark.parametrize("model", ["missing.onnx", "models/yunet"])
+def test_a_file_that_is_not_there_cannot_be_loaded(model: str, tmp_path: Path) -> None:
+    with pytest.raises(ModelLoadError, match=rf"no model file '{model}'\. Known by name: auto, yunet, centerface"):
+        resolve(model, None, tmp_path, say=refuse)
 
 
 def test_an_unknown_head_is_a_config_error(tmp_path: Path) -> None:

@@ -97,7 +97,7 @@ def summary_rows(summary: RunSummary) -> list[tuple[str, str]]:
     totals, process = metrics.totals, metrics.process
     rows = [
         (metrics.status.capitalize(), _speed(metrics)),
-        ("Found", f"{totals['tracks']} tracks, {totals['detections']} detections"),
+        ("Found", f"{_count(totals['tracks'], 'track')}, {_count(totals['detections'], 'detection')}"),
         ("Model", _model(metrics)),
         ("Frames", _frames(metrics)),
         ("CPU", f"{process.cpu_ms_per_source_frame:.1f} ms per source frame, peak {process.peak_memory_mb:.0f} MB"),
@@ -110,6 +110,10 @@ def summary_rows(summary: RunSummary) -> list[tuple[str, str]]:
     return rows
 
 
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def _speed(metrics: Metrics) -> str:
     process, seen = metrics.process, metrics.frame_ledger["seen"]
     rate = seen / process.wall_s if process.wall_s else 0.0
@@ -119,7 +123,8 @@ def _speed(metrics: Metrics) -> str:
 
 
 def _model(metrics: Metrics) -> str:
-    note = f" ({metrics.model.note})" if metrics.model.note else ""
+    # The metrics hold the whole reason.
+    note = f" ({metrics.model.note.partition(':')[0]})" if metrics.model.note else ""
     return f"{metrics.model.name} on {metrics.device}{note}"
 
 

@@ -104,9 +104,9 @@ def resolve(model: str, head: str | None, cache_dir: Path, *, say: Callable[[str
         say: told in one line what a person should know.
 
     Raises:
-        ConfigError: there is no such name, file or head.
+        ConfigError: there is no such name or head.
         FetchError: it cannot be fetched.
-        ModelLoadError: the file cannot be read.
+        ModelLoadError: there is no such file, or it cannot be read.
     """
     if model == AUTO or model in ZOO:
         if head is not None and not (model in ZOO and ZOO[model].spec.head == head):
@@ -116,7 +116,7 @@ def resolve(model: str, head: str | None, cache_dir: Path, *, say: Callable[[str
     if path.is_file():
         return _from_file(path, head)
     if path.suffix or path.name != model:
-        raise ConfigError(f"There is no model file '{model}'. Known by name: {', '.join((AUTO, *ZOO))}.")
+        raise ModelLoadError(f"There is no model file '{model}'. Known by name: {', '.join((AUTO, *ZOO))}.")
     raise ConfigError(
         f"There is no model '{model}'.{did_you_mean(model, (AUTO, *ZOO))} "
         f"Known are {', '.join((AUTO, *ZOO))}, or the path of an ONNX file."
@@ -130,7 +130,7 @@ def _first_reachable(cache_dir: Path, say: Callable[[str], None]) -> ResolvedMod
         try:
             found = _fetched(name, cache_dir)
         except FetchError as error:
-            reasons.append(f"{name} is not to be had: {error}")
+            reasons.append(f"{name} could not be fetched: {error}")
         else:
             return found
         say(f"model {name} cannot be fetched from here, trying {AUTO_ORDER[len(reasons)]}")
