@@ -90,12 +90,19 @@ class Frame:
         return self.picture.rgb((left, top, right, bottom), (right - left, bottom - top), planar=False)
 
 
-def _checked(name: str, array: NDArray[Any], shape: tuple[int | None, ...], dtype: type[np.generic]) -> None:
-    fits = array.ndim == len(shape) and all(w is None or w == n for w, n in zip(shape, array.shape, strict=True))
-    if array.dtype != dtype or not fits:
+_FLOAT32, _INT32, _INT64, _UINT8 = (np.dtype(t) for t in (np.float32, np.int32, np.int64, np.uint8))
+
+
+def _checked(name: str, array: NDArray[Any], shape: tuple[int | None, ...], dtype: np.dtype[Any]) -> None:
+    # A frame has a dozen of these: exact shapes and positional flags keep the check well under a microsecond.
+    if array.dtype != dtype or (array.shape != shape and not _fits(array.shape, shape)):
         want = ", ".join("*" if n is None else str(n) for n in shape)
-        raise ValueError(f"{name} must be {np.dtype(dtype).name} of shape ({want}), got {array.dtype} of {array.shape}")
-    array.flags.writeable = False
+        raise ValueError(f"{name} must be {dtype.name} of shape ({want}), got {array.dtype} of {array.shape}")
+    array.setflags(False)
+
+
+def _fits(found: tuple[int, ...], shape: tuple[int | None, ...]) -> bool:
+    return len(found) == len(shape) and all(w is None or w == n for w, n in zip(shape, found, strict=True))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -108,11 +115,11 @@ class Detections:
     keypoints: Float32Array  # (N, K, 2) x y px of the source frame
 
     def __post_init__(self) -> None:
-        _checked("boxes", self.boxes, (None, 4), np.float32)
+        _checked("boxes", self.boxes, (None, 4), _FLOAT32)
         n = len(self.boxes)
-        _checked("scores", self.scores, (n,), np.float32)
-        _checked("classes", self.classes, (n,), np.int32)
-        _checked("keypoints", self.keypoints, (n, None, 2), np.float32)
+        _checked("scores", self.scores, (n,), _FLOAT32)
+        _checked("classes", self.classes, (n,), _INT32)
+        _checked("keypoints", self.keypoints, (n, None, 2), _FLOAT32)
 
     def __len__(self) -> int:
         return len(self.boxes)
@@ -141,14 +148,14 @@ class TrackUpdate:
     ended: Int64Array  # (E,) ids that will not be seen again
 
     def __post_init__(self) -> None:
-        _checked("ids", self.ids, (None,), np.int64)
-        m = len(self.ids)
-        _checked("boxes", self.boxes, (m, 4), np.float32)
-        _checked("scores", self.scores, (m,), np.float32)
-        _checked("classes", self.classes, (m,), np.int32)
-        _checked("states", self.states, (m,), np.uint8)
-        _checked("rows", self.rows, (m,), np.int32)
-        _checked("ended", self.ended, (None,), np.int64)
+        m = self.ids.size
+        _checked("ids", self.ids, (m,), _INT64)
+        _checked("boxes", self.boxes, (m, 4), _FLOAT32)
+        _checked("scores", self.scores, (m,), _FLOAT32)
+        _checked("classes", self.classes, (m,), _INT32)
+        _checked("states", self.states, (m,), _UINT8)
+        _checked("rows", self.rows, (m,), _INT32)
+        _checked("ended", self.ended, (self.ended.size,), _INT64)
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -1,8 +1,13 @@
 """Which boxes can match at what cost, and the cheapest matching of them all.
 
-Both sides come as *box tables*: float64 (``TABLE_ROWS``, capacity), a column is a box. Only pairs that overlap, are
-of one class and cost less than the limit are ever stored, found through a grid, so the work grows with the number of
-overlaps rather than with the product of both sides.
+Everything works in three arrays of scratch, so that nothing is allocated in the steady state:
+
+- ``tables``, float64 (TABLES, TABLE_ROWS, capacity): the boxes of both sides, a column each, and prices;
+- ``links``, int64 (LINK_ROWS, capacity + 2): the outcome (TO_RIGHT, TO_LEFT) and indices;
+- ``pair_right``, int64, and ``pair_cost``, float64, both (pairs,): the pairs that can match, row by row.
+
+Only pairs that overlap, are of one class and cost less than the limit are ever stored, found through a grid, so the
+work grows with the number of overlaps rather than with the product of both sides.
 """
 
 from __future__ import annotations
@@ -12,30 +17,44 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from streamtrack.tracking._jit import kernel
+from streamtrack.tracking._jit import inlined, kernel
 
 Float64Array = NDArray[np.float64]
 Int64Array = NDArray[np.int64]
 Number = TypeVar("Number", np.float64, np.int64)
 
-# Rows of a box table. Corners are px; SCORE is that of the detection; CLASS is a whole number.
+LEFT_BOXES, RIGHT_BOXES, SORTED_BOXES, PRICES = 0, 1, 2, 3
+TABLES = 4
+# Rows of a table of boxes: corners in px, the area, the score of the detection, the class (a whole number).
 X0, Y0, X1, Y1, AREA, SCORE, CLASS = 0, 1, 2, 3, 4, 5, 6
 TABLE_ROWS = 7
+# Rows of PRICES: dual variables of the assignment, and the length of the shortest path to a right box.
+LEFT_PRICE, RIGHT_PRICE, DISTANCE = 0, 1, 2
 
-BOXES_PER_CELL = 4
+TO_RIGHT, TO_LEFT = 0, 1  # partner or -1
+ROW_START = 2  # the pairs of left box i are those from links[ROW_START, i] up to links[ROW_START, i + 1]
+ORDER, CELL_OF, CELL_START = 3, 4, 5  # sorting into the grid
+CAME_FROM = 6  # the left box before a right box on the shortest path
+REACHED_BY = 7  # the last left box i whose search met a right box; -2 - i once its distance is final
+FRONTIER, SETTLED = 8, 9  # right boxes that were met; those whose distance is final
+LINK_ROWS = 10
+
+BOXES_PER_CELL = 2
+COLUMNS_ONLY = 64
+"""Up to this many boxes a grid of columns is quicker than one of cells."""
 
 
-@kernel
-def put_box(table: Float64Array, i: int, x0: float, y0: float, x1: float, y1: float) -> None:
-    """Write column ``i``'s corners and area; pixels are counted, both edges included, as the official code does."""
-    table[X0, i] = x0
-    table[Y0, i] = y0
-    table[X1, i] = x1
-    table[Y1, i] = y1
-    table[AREA, i] = (x1 - x0 + 1.0) * (y1 - y0 + 1.0)
+@inlined
+def put_box(tables: Float64Array, side: int, i: int, x0: float, y0: float, x1: float, y1: float) -> None:
+    """Write a box's corners and area; pixels are counted, both edges included, as the official code does."""
+    tables[side, X0, i] = x0
+    tables[side, Y0, i] = y0
+    tables[side, X1, i] = x1
+    tables[side, Y1, i] = y1
+    tables[side, AREA, i] = (x1 - x0 + 1.0) * (y1 - y0 + 1.0)
 
 
-@kernel
+@inlined
 def _cell(value: float, low: float, high: float, per_px: float, count: int) -> int:
     if not value > low:  # NaN, too
         return 0
@@ -44,156 +63,212 @@ def _cell(value: float, low: float, high: float, per_px: float, count: int) -> i
     return min(int((value - low) * per_px), count - 1)
 
 
-@kernel
-def _extent(values: Float64Array, n: int) -> tuple[float, float]:
-    low = high = values[0]
-    for i in range(1, n):
-        low = min(low, values[i])
-        high = max(high, values[i])
-    return low, high
-
-
-@kernel
-def _largest_side(low: Float64Array, high: Float64Array, n: int) -> float:
-    side = 0.0
+@inlined
+def _extent(tables: Float64Array, n: int) -> tuple[float, float, float, float, float, float]:
+    # Range of the right boxes' top-left corners, and their largest width and height.
+    low_x = high_x = tables[RIGHT_BOXES, X0, 0]
+    low_y = high_y = tables[RIGHT_BOXES, Y0, 0]
+    widest, tallest = 0.0, 0.0
     for i in range(n):
-        side = max(side, high[i] - low[i])
-    return side
+        x0, y0 = tables[RIGHT_BOXES, X0, i], tables[RIGHT_BOXES, Y0, i]
+        low_x, high_x = min(low_x, x0), max(high_x, x0)
+        low_y, high_y = min(low_y, y0), max(high_y, y0)
+        widest = max(widest, tables[RIGHT_BOXES, X1, i] - x0)
+        tallest = max(tallest, tables[RIGHT_BOXES, Y1, i] - y0)
+    return low_x, high_x, low_y, high_y, widest, tallest
 
 
-@kernel
-def _sort_into_cells(
-    right: Float64Array,
-    n_right: int,
-    sorted_right: Float64Array,
-    order: Int64Array,
-    cell_of: Int64Array,
-    cell_start: Int64Array,
-    n_cells: int,
-) -> None:
+@inlined
+def _sort_into_cells(tables: Float64Array, links: Int64Array, n_right: int, n_cells: int) -> None:
     # A counting sort: boxes of one cell lie together and keep their order, cells of one grid row lie side by side.
     for c in range(n_cells + 1):
-        cell_start[c] = 0
+        links[CELL_START, c] = 0
     for j in range(n_right):
-        cell_start[cell_of[j]] += 1
+        links[CELL_START, links[CELL_OF, j]] += 1
     for c in range(n_cells):
-        cell_start[c + 1] += cell_start[c]
+        links[CELL_START, c + 1] += links[CELL_START, c]
     for j in range(n_right - 1, -1, -1):
-        cell_start[cell_of[j]] -= 1
-        k = cell_start[cell_of[j]]
-        order[k] = j
+        k = links[CELL_START, links[CELL_OF, j]] - 1
+        links[CELL_START, links[CELL_OF, j]] = k
+        links[ORDER, k] = j
         for row in range(TABLE_ROWS):
-            sorted_right[row, k] = right[row, j]
+            tables[SORTED_BOXES, row, k] = tables[RIGHT_BOXES, row, j]
 
 
 @kernel
+def _list_pairs(
+    tables: Float64Array,
+    links: Int64Array,
+    first: int,
+    n_left: int,
+    grid: tuple[float, float, float, float, float, float],
+    n_x: int,
+    n_y: int,
+    limit: float,
+    fuse_score: bool,
+    pair_right: Int64Array,
+    pair_cost: Float64Array,
+) -> int:
+    # List the pairs of left boxes from `first` on; stop at the first one that may find no room, and return it.
+    low_x, high_x, low_y, high_y, widest, tallest = grid
+    per_px_x, per_px_y = n_x / max(high_x - low_x, 1.0), n_y / max(high_y - low_y, 1.0)
+    n_right = links[CELL_START, n_x * n_y]
+    n_pairs = links[ROW_START, first]
+    for i in range(first, n_left):
+        if n_pairs + n_right > len(pair_cost):
+            return i
+        x0, y0 = tables[LEFT_BOXES, X0, i], tables[LEFT_BOXES, Y0, i]
+        x1, y1 = tables[LEFT_BOXES, X1, i], tables[LEFT_BOXES, Y1, i]
+        area, kind = tables[LEFT_BOXES, AREA, i], tables[LEFT_BOXES, CLASS, i]
+        from_x = _cell(x0 - widest - 1.0, low_x, high_x, per_px_x, n_x)
+        to_x = _cell(x1 + 1.0, low_x, high_x, per_px_x, n_x)
+        from_y = _cell(y0 - tallest - 1.0, low_y, high_y, per_px_y, n_y)
+        to_y = _cell(y1 + 1.0, low_y, high_y, per_px_y, n_y)
+        for y in range(from_y, to_y + 1):
+            for k in range(links[CELL_START, y * n_x + from_x], links[CELL_START, y * n_x + to_x + 1]):
+                wide = min(x1, tables[SORTED_BOXES, X1, k]) - max(x0, tables[SORTED_BOXES, X0, k]) + 1.0
+                tall = min(y1, tables[SORTED_BOXES, Y1, k]) - max(y0, tables[SORTED_BOXES, Y0, k]) + 1.0
+                if not (wide > 0.0 and tall > 0.0) or tables[SORTED_BOXES, CLASS, k] != kind:
+                    continue
+                union = area + tables[SORTED_BOXES, AREA, k] - wide * tall
+                if not union > 0.0:  # a predicted box may be inside out
+                    continue
+                cost = 1.0 - wide * tall / union
+                if fuse_score:
+                    cost = 1.0 - (1.0 - cost) * tables[SORTED_BOXES, SCORE, k]
+                if cost < limit:
+                    pair_right[n_pairs] = links[ORDER, k]
+                    pair_cost[n_pairs] = cost
+                    n_pairs += 1
+        links[ROW_START, i + 1] = n_pairs
+    return n_left
+
+
+@inlined
 def _room(array: NDArray[Number], used: int, wanted: int) -> NDArray[Number]:
     grown = np.empty(max(2 * len(array), wanted), array.dtype)
-    grown[:used] = array[:used]
+    for k in range(used):
+        grown[k] = array[k]
     return grown
 
 
 @kernel
 def find_pairs(
-    left: Float64Array,
+    tables: Float64Array,
+    links: Int64Array,
     n_left: int,
-    right: Float64Array,
     n_right: int,
     limit: float,
     fuse_score: bool,
-    sorted_right: Float64Array,
-    order: Int64Array,
-    cell_of: Int64Array,
-    cell_start: Int64Array,
-    row_start: Int64Array,
     pair_right: Int64Array,
     pair_cost: Float64Array,
 ) -> tuple[Int64Array, Float64Array]:
     """List every pair of one class with IoU > 0 and cost under ``limit``, row by row.
 
-    The cost is 1 - IoU, or 1 - IoU x score of the right box with ``fuse_score``. The pairs of left box i are those from
-    ``row_start[i]`` up to ``row_start[i + 1]`` in ``pair_right`` (column of the right table) and ``pair_cost``.
+    The cost is 1 - IoU, or 1 - IoU x score of the right box with ``fuse_score``.
 
     Args:
-        left: box table of ``n_left`` boxes.
-        right: box table of ``n_right`` boxes, at least one.
+        tables: LEFT_BOXES and RIGHT_BOXES are read.
+        links: ROW_START is written.
+        n_left: left boxes.
+        n_right: right boxes, at least one.
         limit: only pairs that cost less are listed.
         fuse_score: weigh the IoU with the right box's score.
-        sorted_right: scratch, a box table.
-        order: scratch, (capacity,).
-        cell_of: scratch, (capacity,).
-        cell_start: scratch, (capacity + 2,).
-        row_start: out, (capacity + 2,).
-        pair_right: out; too short a one is replaced.
-        pair_cost: out; too short a one is replaced.
+        pair_right: out: columns of RIGHT_BOXES.
+        pair_cost: out, of the same length.
 
     Returns:
-        ``pair_right`` and ``pair_cost``, or longer ones in their place.
+        ``pair_right`` and ``pair_cost``, or longer ones in their place where the pairs did not fit.
     """
-    low_x, high_x = _extent(right[X0], n_right)
-    low_y, high_y = _extent(right[Y0], n_right)
-    widest = _largest_side(right[X0], right[X1], n_right) + 1.0
-    tallest = _largest_side(right[Y0], right[Y1], n_right) + 1.0
-    side = max(int(np.sqrt(n_right / BOXES_PER_CELL)), 1)
+    grid = _extent(tables, n_right)
+    low_x, high_x, low_y, high_y = grid[:4]
+    n_x, n_y = n_right, 1
+    if n_right > COLUMNS_ONLY:
+        n_x = n_y = int(np.sqrt(n_right / BOXES_PER_CELL))
     # No cell is smaller than a pixel, so that the division is safe however close together the boxes lie.
-    n_x = side if high_x - low_x > side else 1
-    n_y = side if high_y - low_y > side else 1
-    per_px_x = n_x / max(high_x - low_x, 1.0)
-    per_px_y = n_y / max(high_y - low_y, 1.0)
+    n_x = n_x if high_x - low_x > n_x else 1
+    n_y = n_y if high_y - low_y > n_y else 1
+    per_px_x, per_px_y = n_x / max(high_x - low_x, 1.0), n_y / max(high_y - low_y, 1.0)
     for j in range(n_right):
-        across = _cell(right[X0, j], low_x, high_x, per_px_x, n_x)
-        cell_of[j] = _cell(right[Y0, j], low_y, high_y, per_px_y, n_y) * n_x + across
-    _sort_into_cells(right, n_right, sorted_right, order, cell_of, cell_start, n_x * n_y)
-
-    n_pairs = 0
-    for i in range(n_left):
-        row_start[i] = n_pairs
-        if n_pairs + n_right > len(pair_cost):
-            pair_right = _room(pair_right, n_pairs, n_pairs + n_right)
-            pair_cost = _room(pair_cost, n_pairs, n_pairs + n_right)
-        x0, y0, x1, y1 = left[X0, i], left[Y0, i], left[X1, i], left[Y1, i]
-        area, kind = left[AREA, i], left[CLASS, i]
-        from_x = _cell(x0 - widest, low_x, high_x, per_px_x, n_x)
-        to_x = _cell(x1 + 1.0, low_x, high_x, per_px_x, n_x)
-        from_y = _cell(y0 - tallest, low_y, high_y, per_px_y, n_y)
-        to_y = _cell(y1 + 1.0, low_y, high_y, per_px_y, n_y)
-        for y in range(from_y, to_y + 1):
-            for k in range(cell_start[y * n_x + from_x], cell_start[y * n_x + to_x + 1]):
-                wide = min(x1, sorted_right[X1, k]) - max(x0, sorted_right[X0, k]) + 1.0
-                tall = min(y1, sorted_right[Y1, k]) - max(y0, sorted_right[Y0, k]) + 1.0
-                if not (wide > 0.0 and tall > 0.0) or sorted_right[CLASS, k] != kind:
-                    continue
-                union = area + sorted_right[AREA, k] - wide * tall
-                if not union > 0.0:  # a predicted box may be inside out
-                    continue
-                cost = 1.0 - wide * tall / union
-                if fuse_score:
-                    cost = 1.0 - (1.0 - cost) * sorted_right[SCORE, k]
-                if cost < limit:
-                    pair_right[n_pairs] = order[k]
-                    pair_cost[n_pairs] = cost
-                    n_pairs += 1
-    row_start[n_left] = n_pairs
+        across = _cell(tables[RIGHT_BOXES, X0, j], low_x, high_x, per_px_x, n_x)
+        links[CELL_OF, j] = _cell(tables[RIGHT_BOXES, Y0, j], low_y, high_y, per_px_y, n_y) * n_x + across
+    _sort_into_cells(tables, links, n_right, n_x * n_y)
+    links[ROW_START, 0] = 0
+    first = int(np.int64(0))  # a plain 0 is a type of its own, for which everything would be compiled once more
+    while first < n_left:
+        first = _list_pairs(tables, links, first, n_left, grid, n_x, n_y, limit, fuse_score, pair_right, pair_cost)
+        if first < n_left:
+            used = links[ROW_START, first]
+            pair_right, pair_cost = _room(pair_right, used, used + n_right), _room(pair_cost, used, used + n_right)
     return pair_right, pair_cost
 
 
 @kernel
+def _make_way(
+    tables: Float64Array, links: Int64Array, i: int, limit: float, pair_right: Int64Array, pair_cost: Float64Array
+) -> None:
+    # Left box i's favourite is taken: search for the shortest path from i to a free right box, or to a left box that
+    # had better stay unmatched (`end`, at length `shortest`); then shift all matches along the path.
+    shortest, end, free = 0.0, i, -1
+    n_frontier, n_settled = 0, 0
+    row, so_far = i, 0.0
+    while True:
+        for e in range(links[ROW_START, row], links[ROW_START, row + 1]):
+            j = pair_right[e]
+            length = so_far + (pair_cost[e] - limit - tables[PRICES, RIGHT_PRICE, j])
+            if length >= shortest or links[REACHED_BY, j] == -2 - i:  # rounding must not lead back to a settled one
+                continue
+            if links[REACHED_BY, j] != i:
+                links[REACHED_BY, j] = i
+                links[FRONTIER, n_frontier] = j
+                n_frontier += 1
+            elif length >= tables[PRICES, DISTANCE, j]:
+                continue
+            tables[PRICES, DISTANCE, j] = length
+            links[CAME_FROM, j] = row
+        nearest, distance = -1, shortest
+        for k in range(n_frontier):
+            if tables[PRICES, DISTANCE, links[FRONTIER, k]] < distance:
+                nearest, distance = k, tables[PRICES, DISTANCE, links[FRONTIER, k]]
+        if nearest < 0:
+            break
+        j = links[FRONTIER, nearest]
+        if links[TO_LEFT, j] < 0:
+            shortest, free = distance, j
+            break
+        n_frontier -= 1
+        links[FRONTIER, nearest] = links[FRONTIER, n_frontier]
+        links[REACHED_BY, j] = -2 - i
+        links[SETTLED, n_settled] = j
+        n_settled += 1
+        row = links[TO_LEFT, j]
+        so_far = distance - tables[PRICES, LEFT_PRICE, row]
+        if so_far < shortest:
+            shortest, end = so_far, row
+
+    tables[PRICES, LEFT_PRICE, i] = shortest
+    for k in range(n_settled):
+        j = links[SETTLED, k]
+        tables[PRICES, RIGHT_PRICE, j] += tables[PRICES, DISTANCE, j] - shortest
+        tables[PRICES, LEFT_PRICE, links[TO_LEFT, j]] += shortest - tables[PRICES, DISTANCE, j]
+    if free < 0:
+        free = links[TO_RIGHT, end]
+        links[TO_RIGHT, end] = -1
+    while free >= 0:
+        row = links[CAME_FROM, free]
+        links[TO_LEFT, free] = row
+        free, links[TO_RIGHT, row] = links[TO_RIGHT, row], free
+
+
+@kernel
 def assign(
+    tables: Float64Array,
+    links: Int64Array,
     n_left: int,
     n_right: int,
     limit: float,
-    row_start: Int64Array,
     pair_right: Int64Array,
     pair_cost: Float64Array,
-    to_right: Int64Array,
-    to_left: Int64Array,
-    left_price: Float64Array,
-    right_price: Float64Array,
-    distance: Float64Array,
-    came_from: Int64Array,
-    reached_by: Int64Array,
-    frontier: Int64Array,
-    settled: Int64Array,
 ) -> None:
     """Match left and right so that the sum of (cost - ``limit``) over all matched pairs is the smallest possible.
 
@@ -202,93 +277,32 @@ def assign(
     cheapest way to be matched, or to leave itself or another one unmatched at the price of ``limit``.
 
     Args:
+        tables: PRICES is scratch.
+        links: ROW_START is read, TO_RIGHT and TO_LEFT are written.
         n_left: left boxes.
         n_right: right boxes.
         limit: what it costs to leave a pair unmatched.
-        row_start: pairs as ``find_pairs`` lists them.
         pair_right: pairs as ``find_pairs`` lists them.
-        pair_cost: pairs as ``find_pairs`` lists them, all under ``limit``.
-        to_right: out, (capacity,): the partner of each left box, or -1.
-        to_left: out, (capacity,): the partner of each right box, or -1.
-        left_price: scratch, (capacity,): dual variables.
-        right_price: scratch, (capacity,): dual variables.
-        distance: scratch, (capacity,): length of the shortest path to a right box.
-        came_from: scratch, (capacity,): the left box before it on that path.
-        reached_by: scratch, (capacity,): the last left box i whose search met this right box, -2 - i once settled.
-        frontier: scratch, (capacity,): right boxes that were met.
-        settled: scratch, (capacity,): right boxes whose distance is final.
+        pair_cost: their costs, all under ``limit``.
     """
     for i in range(n_left):
-        to_right[i] = -1
+        links[TO_RIGHT, i] = -1
     for j in range(n_right):
-        to_left[j] = -1
-        right_price[j] = 0.0
-        reached_by[j] = -1
+        links[TO_LEFT, j] = -1
+        links[REACHED_BY, j] = -1
+        tables[PRICES, RIGHT_PRICE, j] = 0.0
     for i in range(n_left):
         best, best_j = 0.0, -1
-        for e in range(row_start[i], row_start[i + 1]):
+        for e in range(links[ROW_START, i], links[ROW_START, i + 1]):
             j = pair_right[e]
-            reduced = pair_cost[e] - limit - right_price[j]
+            reduced = pair_cost[e] - limit - tables[PRICES, RIGHT_PRICE, j]
             if reduced < best:
                 best, best_j = reduced, j
         if best_j < 0:
             continue
-        if to_left[best_j] < 0:
-            left_price[i] = best
-            to_right[i] = best_j
-            to_left[best_j] = i
+        if links[TO_LEFT, best_j] >= 0:
+            _make_way(tables, links, i, limit, pair_right, pair_cost)
             continue
-
-        # The favourite is taken: search for the shortest path from i to a free right box, or to a left box that
-        # had better stay unmatched (its way out is `end` at length `shortest`).
-        shortest, end, free = 0.0, i, -1
-        n_frontier, n_settled = 0, 0
-        row, so_far = i, 0.0
-        while True:
-            for e in range(row_start[row], row_start[row + 1]):
-                j = pair_right[e]
-                length = so_far + (pair_cost[e] - limit - right_price[j])
-                if length >= shortest or reached_by[j] == -2 - i:  # settled
-                    continue
-                if reached_by[j] != i:
-                    reached_by[j] = i
-                    frontier[n_frontier] = j
-                    n_frontier += 1
-                elif length >= distance[j]:
-                    continue
-                distance[j] = length
-                came_from[j] = row
-            nearest = -1
-            for k in range(n_frontier):
-                if distance[frontier[k]] < shortest and (
-                    nearest < 0 or distance[frontier[k]] < distance[frontier[nearest]]
-                ):
-                    nearest = k
-            if nearest < 0:
-                break
-            j = frontier[nearest]
-            if to_left[j] < 0:
-                shortest, free = distance[j], j
-                break
-            n_frontier -= 1
-            frontier[nearest] = frontier[n_frontier]
-            reached_by[j] = -2 - i  # rounding must not lead back to it
-            settled[n_settled] = j
-            n_settled += 1
-            row = to_left[j]
-            so_far = distance[j] - left_price[row]
-            if so_far < shortest:
-                shortest, end = so_far, row
-
-        left_price[i] = shortest
-        for k in range(n_settled):
-            j = settled[k]
-            right_price[j] += distance[j] - shortest
-            left_price[to_left[j]] += shortest - distance[j]
-        if free < 0:
-            free = to_right[end]
-            to_right[end] = -1
-        while free >= 0:
-            row = came_from[free]
-            to_left[free] = row
-            free, to_right[row] = to_right[row], free
+        tables[PRICES, LEFT_PRICE, i] = best
+        links[TO_RIGHT, i] = best_j
+        links[TO_LEFT, best_j] = i

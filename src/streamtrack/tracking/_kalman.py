@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from streamtrack.tracking._jit import kernel
+from streamtrack.tracking._jit import inlined
 
 Float64Array = NDArray[np.float64]
 
@@ -31,7 +31,7 @@ ASPECT_SPEED_STD = 1e-5
 ASPECT_MEASURED_STD = 1e-1
 
 
-@kernel
+@inlined
 def start(motion: Float64Array, slot: int, x0: float, y0: float, x1: float, y1: float) -> None:
     """Begin the track in column ``slot`` with a box at rest."""
     height = y1 - y0
@@ -51,7 +51,7 @@ def start(motion: Float64Array, slot: int, x0: float, y0: float, x1: float, y1: 
     motion[ASPECT_SPEED_VAR, slot] = ASPECT_SPEED_STD**2
 
 
-@kernel
+@inlined
 def predict(motion: Float64Array, slot: int, dt: float) -> None:
     """Move the track on by ``dt`` at constant speed; one update of the published filter is ``dt = 1``."""
     height = motion[HEIGHT, slot]
@@ -69,7 +69,7 @@ def predict(motion: Float64Array, slot: int, dt: float) -> None:
     motion[ASPECT_SPEED_VAR, slot] = speed_var + dt * ASPECT_SPEED_STD**2
 
 
-@kernel
+@inlined
 def correct(motion: Float64Array, slot: int, x0: float, y0: float, x1: float, y1: float) -> None:
     """Take the measured box into the track in column ``slot``."""
     var, cov = motion[VAR, slot], motion[COV, slot]
@@ -91,7 +91,7 @@ def correct(motion: Float64Array, slot: int, x0: float, y0: float, x1: float, y1
     motion[ASPECT_SPEED_VAR, slot] -= speed_gain * total * speed_gain
 
 
-@kernel
+@inlined
 def _pull(motion: Float64Array, slot: int, row: int, measured: float, gain: float, speed_gain: float) -> None:
     off = measured - motion[row, slot]
     motion[row, slot] += gain * off

@@ -8,19 +8,22 @@ Which slots are alive and in which order is kept in the rows TRACKED and LOST of
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from streamtrack.tracking._association import (
     CLASS,
+    LEFT_BOXES,
+    RIGHT_BOXES,
+    ROW_START,
     SCORE,
-    TABLE_ROWS,
+    TO_LEFT,
+    TO_RIGHT,
     Float64Array,
     Int64Array,
     assign,
     find_pairs,
     put_box,
 )
-from streamtrack.tracking._jit import kernel
+from streamtrack.tracking._jit import inlined, kernel
 from streamtrack.tracking._kalman import ASPECT, CX, CY, HEIGHT, HEIGHT_SPEED, MOTION_ROWS, correct, predict, start
 from streamtrack.types import CONFIRMED, LOST, TENTATIVE, Float32Array, Int32Array, UInt8Array
 
@@ -40,36 +43,30 @@ FACT_ROWS = 7
 
 GONE = 3
 
-# ``lists``: int64 (LIST_ROWS, capacity + 2). The first three last from update to update.
+# ``lists``: int64 (LIST_ROWS, capacity). The first three last from update to update.
 TRACKED_SLOTS, LOST_SLOTS, FREE_SLOTS = 0, 1, 2
 NEWLY_LOST, REFOUND, BORN = 3, 4, 5  # slots
 HIGH, LOW = 6, 7  # rows of the detections
-LEFT, RIGHT = 8, 9  # what takes part in an association: slots, rows of the detections
-TO_RIGHT, TO_LEFT = 10, 11  # its outcome
-ORDER, CELL_OF, CELL_START, ROW_START = 12, 13, 14, 15
-CAME_FROM, REACHED_BY, FRONTIER, SETTLED = 16, 17, 18, 19
-OUT_IDS, OUT_ENDED = 20, 21
-LIST_ROWS = 22
+LEFT = 8  # slots that take part in an association
+OUT_IDS, OUT_ENDED = 9, 10
+LIST_ROWS = 11
 
-# ``counts``: int64 (COUNT_ROWS,).
+# ``counts``: int64 (COUNT_ROWS,). Counting in an array also gives every count one type: numba would compile an
+# association once more for a count that is 0 on some path.
 N_TRACKED, N_LOST, N_FREE, N_UPDATES, LAST_ID = 0, 1, 2, 3, 4
-N_HIGH, N_LOW, N_NEWLY_LOST, N_REFOUND, N_BORN, N_ENDED = 5, 6, 7, 8, 9, 10
-N_IGNORED = 11  # detections without area so far
-COUNT_ROWS = 12
+N_IGNORED = 5  # detections without area so far
+N_HIGH, N_LOW, N_LEFT, N_NEWLY_LOST, N_REFOUND, N_BORN, N_ENDED = 6, 7, 8, 9, 10, 11, 12
+COUNT_ROWS = 13
 
-# ``tables``: float64 (4, TABLE_ROWS, capacity): box tables, and the prices and distances of the assignment.
-LEFT_BOXES, RIGHT_BOXES, SORTED_BOXES, PRICES = 0, 1, 2, 3
-TABLES = 4
-
-# ``limits``: float64 (5,).
-HIGH_THRESH, NEW_THRESH, LOW_THRESH, MATCH_THRESH, FUSE_SCORE = 0, 1, 2, 3, 4
-
-SECOND_LIMIT = 0.5
-TENTATIVE_LIMIT = 0.7
-DUPLICATE_LIMIT = 0.15
+# ``limits``: float64 (LIMIT_ROWS,): thresholds of scores; for each round of matching the largest cost, and whether the
+# score is part of it.
+HIGH_THRESH, NEW_THRESH, LOW_THRESH = 0, 1, 2
+FIRST, SECOND, UNSURE, DUPLICATES = 3, 4, 5, 6
+FUSED = 4  # limits[FUSED + round] is 1 or 0
+LIMIT_ROWS = 11
 
 
-@kernel
+@inlined
 def first_bad_row(boxes: Float32Array, scores: Float32Array) -> int:
     """Return the first row whose box is not finite or inside out or whose score is not in 0..1, or -1."""
     for i in range(len(scores)):
@@ -80,8 +77,10 @@ def first_bad_row(boxes: Float32Array, scores: Float32Array) -> int:
     return -1
 
 
-@kernel
-def _split(boxes: Float32Array, scores: Float32Array, limits: Float64Array, lists: Int64Array, counts: Int64Array) -> None:
+@inlined
+def _split(
+    boxes: Float32Array, scores: Float32Array, limits: Float64Array, lists: Int64Array, counts: Int64Array
+) -> None:
     # A score equal to the high threshold is in neither part: so the official code has it.
     n_high, n_low = 0, 0
     for i in range(len(scores)):
@@ -96,80 +95,67 @@ def _split(boxes: Float32Array, scores: Float32Array, limits: Float64Array, list
     counts[N_HIGH], counts[N_LOW] = n_high, n_low
 
 
-@kernel
-def _put_track(table: Float64Array, i: int, motion: Float64Array, facts: Int64Array, slot: int) -> None:
+@inlined
+def _put_track(tables: Float64Array, side: int, i: int, motion: Float64Array, facts: Int64Array, slot: int) -> None:
     height = motion[HEIGHT, slot]
     width = motion[ASPECT, slot] * height
     x0, y0 = motion[CX, slot] - width / 2.0, motion[CY, slot] - height / 2.0
-    put_box(table, i, x0, y0, x0 + width, y0 + height)
-    table[CLASS, i] = facts[KIND, slot]
+    put_box(tables, side, i, x0, y0, x0 + width, y0 + height)
+    tables[side, CLASS, i] = facts[KIND, slot]
 
 
-@kernel
+@inlined
 def _put_detections(
-    table: Float64Array, rows: Int64Array, n: int, boxes: Float32Array, scores: Float32Array, classes: Int32Array
+    tables: Float64Array,
+    lists: Int64Array,
+    part: int,
+    n: int,
+    boxes: Float32Array,
+    scores: Float32Array,
+    classes: Int32Array,
 ) -> None:
     for j in range(n):
-        row = rows[j]
-        put_box(
-            table, j, float(boxes[row, 0]), float(boxes[row, 1]), float(boxes[row, 2]), float(boxes[row, 3])
-        )
-        table[SCORE, j] = scores[row]
-        table[CLASS, j] = classes[row]
+        row = lists[part, j]
+        x0, y0, x1, y1 = float(boxes[row, 0]), float(boxes[row, 1]), float(boxes[row, 2]), float(boxes[row, 3])
+        put_box(tables, RIGHT_BOXES, j, x0, y0, x1, y1)
+        tables[RIGHT_BOXES, SCORE, j] = scores[row]
+        tables[RIGHT_BOXES, CLASS, j] = classes[row]
 
 
-@kernel
+@inlined
 def _associate(
+    tables: Float64Array,
+    links: Int64Array,
     n_left: int,
     n_right: int,
     limit: float,
     fuse_score: bool,
-    tables: Float64Array,
-    lists: Int64Array,
     pair_right: Int64Array,
     pair_cost: Float64Array,
 ) -> tuple[Int64Array, Float64Array]:
-    # From the first two tables to TO_RIGHT and TO_LEFT.
-    if n_left == 0 or n_right == 0:
-        lists[TO_RIGHT, :n_left] = -1
-        lists[TO_LEFT, :n_right] = -1
-        return pair_right, pair_cost
-    pair_right, pair_cost = find_pairs(
-        tables[LEFT_BOXES],
-        n_left,
-        tables[RIGHT_BOXES],
-        n_right,
-        limit,
-        fuse_score,
-        tables[SORTED_BOXES],
-        lists[ORDER],
-        lists[CELL_OF],
-        lists[CELL_START],
-        lists[ROW_START],
-        pair_right,
-        pair_cost,
-    )
-    assign(
-        n_left,
-        n_right,
-        limit,
-        lists[ROW_START],
-        pair_right,
-        pair_cost,
-        lists[TO_RIGHT],
-        lists[TO_LEFT],
-        tables[PRICES, 0],
-        tables[PRICES, 1],
-        tables[PRICES, 2],
-        lists[CAME_FROM],
-        lists[REACHED_BY],
-        lists[FRONTIER],
-        lists[SETTLED],
-    )
+    if n_left > 0 and n_right > 0:
+        pair_right, pair_cost = find_pairs(tables, links, n_left, n_right, limit, fuse_score, pair_right, pair_cost)
+        assign(tables, links, n_left, n_right, limit, pair_right, pair_cost)
+    else:
+        for i in range(n_left):
+            links[TO_RIGHT, i] = -1
+        for j in range(n_right):
+            links[TO_LEFT, j] = -1
     return pair_right, pair_cost
 
 
-@kernel
+@inlined
+def _keep_unmatched(lists: Int64Array, counts: Int64Array, links: Int64Array) -> None:
+    # Of the strong detections, those that no track has taken.
+    n = 0
+    for j in range(counts[N_HIGH]):
+        if links[TO_LEFT, j] < 0:
+            lists[HIGH, n] = lists[HIGH, j]
+            n += 1
+    counts[N_HIGH] = n
+
+
+@inlined
 def _match(
     motion: Float64Array,
     facts: Int64Array,
@@ -188,25 +174,12 @@ def _match(
     facts[ROW, slot] = row
 
 
-@kernel
-def _match_pool(
-    motion: Float64Array,
-    facts: Int64Array,
-    lists: Int64Array,
-    counts: Int64Array,
-    tables: Float64Array,
-    pair_right: Int64Array,
-    pair_cost: Float64Array,
-    limits: Float64Array,
-    boxes: Float32Array,
-    scores: Float32Array,
-    classes: Int32Array,
-    pts_ns: int,
-    dt: float,
-) -> tuple[Int64Array, Float64Array]:
-    # Confirmed and lost tracks: predicted, then matched to the strong detections, then the unmatched confirmed ones
-    # to the weak detections. Confirmed ones left over are lost.
-    left = 0
+@inlined
+def _gather_pool(
+    motion: Float64Array, facts: Int64Array, lists: Int64Array, counts: Int64Array, tables: Float64Array, dt: float
+) -> None:
+    # Confirmed and lost tracks, where they should be by now.
+    n = 0
     for k in range(counts[N_TRACKED] + counts[N_LOST]):
         slot = lists[TRACKED_SLOTS, k] if k < counts[N_TRACKED] else lists[LOST_SLOTS, k - counts[N_TRACKED]]
         if facts[STATE, slot] == TENTATIVE:
@@ -214,97 +187,106 @@ def _match_pool(
         if facts[STATE, slot] == LOST:
             motion[HEIGHT_SPEED, slot] = 0.0
         predict(motion, slot, dt)
-        lists[LEFT, left] = slot
-        _put_track(tables[LEFT_BOXES], left, motion, facts, slot)
-        left += 1
-    _put_detections(tables[RIGHT_BOXES], lists[HIGH], counts[N_HIGH], boxes, scores, classes)
-    pair_right, pair_cost = _associate(
-        left, counts[N_HIGH], limits[MATCH_THRESH], limits[FUSE_SCORE] > 0.0, tables, lists, pair_right, pair_cost
-    )
-    unmatched, n_refound = 0, 0
-    for i in range(left):
-        slot, j = lists[LEFT, i], lists[TO_RIGHT, i]
+        lists[LEFT, n] = slot
+        _put_track(tables, LEFT_BOXES, n, motion, facts, slot)
+        n += 1
+    counts[N_LEFT] = n
+
+
+@inlined
+def _take_first(
+    motion: Float64Array,
+    facts: Int64Array,
+    lists: Int64Array,
+    counts: Int64Array,
+    tables: Float64Array,
+    links: Int64Array,
+    boxes: Float32Array,
+    scores: Float32Array,
+    classes: Int32Array,
+    pts_ns: int,
+) -> None:
+    # Match what was associated with strong detections; the confirmed tracks left over are the next round's left side.
+    n, n_refound = 0, 0
+    for i in range(counts[N_LEFT]):
+        slot, j = lists[LEFT, i], links[TO_RIGHT, i]
         if j >= 0:
             if facts[STATE, slot] == LOST:
                 lists[REFOUND, n_refound] = slot
                 n_refound += 1
             _match(motion, facts, slot, lists[HIGH, j], boxes, scores, classes, pts_ns)
         elif facts[STATE, slot] == CONFIRMED:
-            lists[LEFT, unmatched] = slot
-            _put_track(tables[LEFT_BOXES], unmatched, motion, facts, slot)
-            unmatched += 1
-    counts[N_REFOUND] = n_refound
-    n_high = 0
-    for j in range(counts[N_HIGH]):
-        if lists[TO_LEFT, j] < 0:
-            lists[HIGH, n_high] = lists[HIGH, j]
-            n_high += 1
-    counts[N_HIGH] = n_high
+            lists[LEFT, n] = slot
+            _put_track(tables, LEFT_BOXES, n, motion, facts, slot)
+            n += 1
+    counts[N_LEFT], counts[N_REFOUND] = n, n_refound
+    _keep_unmatched(lists, counts, links)
 
-    if unmatched > 0:
-        _put_detections(tables[RIGHT_BOXES], lists[LOW], counts[N_LOW], boxes, scores, classes)
-    pair_right, pair_cost = _associate(
-        unmatched, counts[N_LOW], SECOND_LIMIT, False, tables, lists, pair_right, pair_cost
-    )
-    n_lost = 0
-    for i in range(unmatched):
-        slot, j = lists[LEFT, i], lists[TO_RIGHT, i]
+
+@inlined
+def _take_second(
+    motion: Float64Array,
+    facts: Int64Array,
+    lists: Int64Array,
+    counts: Int64Array,
+    links: Int64Array,
+    boxes: Float32Array,
+    scores: Float32Array,
+    classes: Int32Array,
+    pts_ns: int,
+) -> None:
+    # Match what was associated with weak detections; the confirmed tracks left over are lost.
+    n = 0
+    for i in range(counts[N_LEFT]):
+        slot, j = lists[LEFT, i], links[TO_RIGHT, i]
         if j >= 0:
             _match(motion, facts, slot, lists[LOW, j], boxes, scores, classes, pts_ns)
         else:
             facts[STATE, slot] = LOST
             facts[ROW, slot] = -1
-            lists[NEWLY_LOST, n_lost] = slot
-            n_lost += 1
-    counts[N_NEWLY_LOST] = n_lost
-    return pair_right, pair_cost
+            lists[NEWLY_LOST, n] = slot
+            n += 1
+    counts[N_NEWLY_LOST] = n
 
 
-@kernel
-def _match_tentative(
+@inlined
+def _gather_unsure(
+    motion: Float64Array, facts: Int64Array, lists: Int64Array, counts: Int64Array, tables: Float64Array
+) -> None:
+    # Tracks seen once, where they were seen.
+    n = 0
+    for k in range(counts[N_TRACKED]):
+        slot = lists[TRACKED_SLOTS, k]
+        if facts[STATE, slot] == TENTATIVE:
+            lists[LEFT, n] = slot
+            _put_track(tables, LEFT_BOXES, n, motion, facts, slot)
+            n += 1
+    counts[N_LEFT] = n
+
+
+@inlined
+def _take_unsure(
     motion: Float64Array,
     facts: Int64Array,
     lists: Int64Array,
     counts: Int64Array,
-    tables: Float64Array,
-    pair_right: Int64Array,
-    pair_cost: Float64Array,
-    limits: Float64Array,
+    links: Int64Array,
     boxes: Float32Array,
     scores: Float32Array,
     classes: Int32Array,
     pts_ns: int,
-) -> tuple[Int64Array, Float64Array]:
-    # Tracks seen once, where they were seen, against the strong detections that are left: matched now or gone.
-    left = 0
-    for k in range(counts[N_TRACKED]):
-        slot = lists[TRACKED_SLOTS, k]
-        if facts[STATE, slot] == TENTATIVE:
-            lists[LEFT, left] = slot
-            _put_track(tables[LEFT_BOXES], left, motion, facts, slot)
-            left += 1
-    if left == 0:
-        return pair_right, pair_cost
-    _put_detections(tables[RIGHT_BOXES], lists[HIGH], counts[N_HIGH], boxes, scores, classes)
-    pair_right, pair_cost = _associate(
-        left, counts[N_HIGH], TENTATIVE_LIMIT, limits[FUSE_SCORE] > 0.0, tables, lists, pair_right, pair_cost
-    )
-    for i in range(left):
-        slot, j = lists[LEFT, i], lists[TO_RIGHT, i]
+) -> None:
+    # Matched now or gone.
+    for i in range(counts[N_LEFT]):
+        slot, j = lists[LEFT, i], links[TO_RIGHT, i]
         if j >= 0:
             _match(motion, facts, slot, lists[HIGH, j], boxes, scores, classes, pts_ns)
         else:
             facts[STATE, slot] = GONE
-    n_high = 0
-    for j in range(counts[N_HIGH]):
-        if lists[TO_LEFT, j] < 0:
-            lists[HIGH, n_high] = lists[HIGH, j]
-            n_high += 1
-    counts[N_HIGH] = n_high
-    return pair_right, pair_cost
+    _keep_unmatched(lists, counts, links)
 
 
-@kernel
+@inlined
 def _give_birth(
     motion: Float64Array,
     facts: Int64Array,
@@ -338,7 +320,7 @@ def _give_birth(
     counts[N_BORN] = n_born
 
 
-@kernel
+@inlined
 def _free(facts: Int64Array, lists: Int64Array, counts: Int64Array, slot: int, believed: bool) -> None:
     if believed:
         lists[OUT_ENDED, counts[N_ENDED]] = facts[ID, slot]
@@ -347,7 +329,7 @@ def _free(facts: Int64Array, lists: Int64Array, counts: Int64Array, slot: int, b
     counts[N_FREE] += 1
 
 
-@kernel
+@inlined
 def _rebuild_lists(facts: Int64Array, lists: Int64Array, counts: Int64Array, pts_ns: int, max_lost_ns: int) -> None:
     n = 0
     for k in range(counts[N_TRACKED]):
@@ -387,69 +369,62 @@ def _rebuild_lists(facts: Int64Array, lists: Int64Array, counts: Int64Array, pts
     counts[N_LOST] = n
 
 
-@kernel
+@inlined
 def _remove_duplicates(
     motion: Float64Array,
     facts: Int64Array,
     lists: Int64Array,
     counts: Int64Array,
+    limits: Float64Array,
     tables: Float64Array,
+    links: Int64Array,
     pair_right: Int64Array,
     pair_cost: Float64Array,
 ) -> tuple[Int64Array, Float64Array]:
-    # Of a tracked and a lost track in the same place the one that lived longer stays; the lost one where they are even.
+    # Of a tracked and a lost track in the same place stays the one that lived longer; the lost one where they are even.
     n_tracked, n_lost = counts[N_TRACKED], counts[N_LOST]
     if n_tracked == 0 or n_lost == 0:
         return pair_right, pair_cost
-    for i in range(n_tracked):
-        _put_track(tables[LEFT_BOXES], i, motion, facts, lists[TRACKED_SLOTS, i])
-        lists[TO_RIGHT, i] = 0
-    for j in range(n_lost):
-        _put_track(tables[RIGHT_BOXES], j, motion, facts, lists[LOST_SLOTS, j])
-        lists[TO_LEFT, j] = 0
+    for i in range(n_lost):
+        _put_track(tables, LEFT_BOXES, i, motion, facts, lists[LOST_SLOTS, i])
+        links[TO_RIGHT, i] = 0
+    for j in range(n_tracked):
+        _put_track(tables, RIGHT_BOXES, j, motion, facts, lists[TRACKED_SLOTS, j])
+        links[TO_LEFT, j] = 0
     pair_right, pair_cost = find_pairs(
-        tables[LEFT_BOXES],
-        n_tracked,
-        tables[RIGHT_BOXES],
-        n_lost,
-        DUPLICATE_LIMIT,
-        False,
-        tables[SORTED_BOXES],
-        lists[ORDER],
-        lists[CELL_OF],
-        lists[CELL_START],
-        lists[ROW_START],
-        pair_right,
-        pair_cost,
+        tables, links, n_lost, n_tracked, limits[DUPLICATES], limits[FUSED + DUPLICATES] > 0.0, pair_right, pair_cost
     )
-    if lists[ROW_START, n_tracked] == 0:
+    if links[ROW_START, n_lost] == 0:
         return pair_right, pair_cost
-    for i in range(n_tracked):
-        p = lists[TRACKED_SLOTS, i]
-        for e in range(lists[ROW_START, i], lists[ROW_START, i + 1]):
-            q = lists[LOST_SLOTS, pair_right[e]]
-            if facts[MATCHED_NS, p] - facts[STARTED_NS, p] > facts[MATCHED_NS, q] - facts[STARTED_NS, q]:
-                lists[TO_LEFT, pair_right[e]] = 1
+    for i in range(n_lost):
+        lost = lists[LOST_SLOTS, i]
+        for e in range(links[ROW_START, i], links[ROW_START, i + 1]):
+            seen = lists[TRACKED_SLOTS, pair_right[e]]
+            if facts[MATCHED_NS, seen] - facts[STARTED_NS, seen] > facts[MATCHED_NS, lost] - facts[STARTED_NS, lost]:
+                links[TO_RIGHT, i] = 1
             else:
-                lists[TO_RIGHT, i] = 1
-    counts[N_TRACKED] = _keep(facts, lists, counts, lists[TRACKED_SLOTS], lists[TO_RIGHT], n_tracked)
-    counts[N_LOST] = _keep(facts, lists, counts, lists[LOST_SLOTS], lists[TO_LEFT], n_lost)
+                links[TO_LEFT, pair_right[e]] = 1
+    counts[N_LOST] = _keep(facts, lists, counts, links, LOST_SLOTS, TO_RIGHT, n_lost)
+    counts[N_TRACKED] = _keep(facts, lists, counts, links, TRACKED_SLOTS, TO_LEFT, n_tracked)
     return pair_right, pair_cost
 
 
-@kernel
-def _keep(facts: Int64Array, lists: Int64Array, counts: Int64Array, slots: Int64Array, drop: Int64Array, n: int) -> int:
+@inlined
+def _keep(
+    facts: Int64Array, lists: Int64Array, counts: Int64Array, links: Int64Array, which: int, drop: int, n: int
+) -> int:
     kept = 0
     for i in range(n):
-        if drop[i]:
-            _free(facts, lists, counts, slots[i], facts[STATE, slots[i]] != TENTATIVE)
+        slot = lists[which, i]
+        if links[drop, i]:
+            _free(facts, lists, counts, slot, facts[STATE, slot] != TENTATIVE)
         else:
-            slots[kept] = slots[i]
+            lists[which, kept] = slot
             kept += 1
     return kept
 
 
-@kernel
+@inlined
 def _write(
     motion: Float64Array,
     facts: Int64Array,
@@ -462,7 +437,7 @@ def _write(
     out_rows: Int32Array,
 ) -> int:
     n_tracked = counts[N_TRACKED]
-    n = n_tracked + counts[N_LOST]
+    n = int(n_tracked + counts[N_LOST])
     for k in range(n):
         slot = lists[TRACKED_SLOTS, k] if k < n_tracked else lists[LOST_SLOTS, k - n_tracked]
         height = motion[HEIGHT, slot]
@@ -487,6 +462,7 @@ def update(
     lists: Int64Array,
     counts: Int64Array,
     tables: Float64Array,
+    links: Int64Array,
     pair_right: Int64Array,
     pair_cost: Float64Array,
     limits: Float64Array,
@@ -509,7 +485,8 @@ def update(
         facts: state.
         lists: state and scratch; ids and ended ids come out here.
         counts: state.
-        tables: scratch.
+        tables: scratch, see ``_association``.
+        links: scratch, see ``_association``.
         pair_right: scratch, any length.
         pair_cost: scratch, of the same length.
         limits: the five thresholds.
@@ -535,15 +512,29 @@ def update(
         return -1, bad, 0
     counts[N_ENDED] = 0
     _split(boxes, scores, limits, lists, counts)
-    pair_right, pair_cost = _match_pool(
-        motion, facts, lists, counts, tables, pair_right, pair_cost, limits, boxes, scores, classes, pts_ns, dt
-    )
-    pair_right, pair_cost = _match_tentative(
-        motion, facts, lists, counts, tables, pair_right, pair_cost, limits, boxes, scores, classes, pts_ns
-    )
+
+    _gather_pool(motion, facts, lists, counts, tables, dt)
+    _put_detections(tables, lists, HIGH, counts[N_HIGH], boxes, scores, classes)
+    n_left, n_right, fuse = counts[N_LEFT], counts[N_HIGH], limits[FUSED + FIRST] > 0.0
+    pair_right, pair_cost = _associate(tables, links, n_left, n_right, limits[FIRST], fuse, pair_right, pair_cost)
+    _take_first(motion, facts, lists, counts, tables, links, boxes, scores, classes, pts_ns)
+
+    _put_detections(tables, lists, LOW, counts[N_LOW], boxes, scores, classes)
+    n_left, n_right, fuse = counts[N_LEFT], counts[N_LOW], limits[FUSED + SECOND] > 0.0
+    pair_right, pair_cost = _associate(tables, links, n_left, n_right, limits[SECOND], fuse, pair_right, pair_cost)
+    _take_second(motion, facts, lists, counts, links, boxes, scores, classes, pts_ns)
+
+    _gather_unsure(motion, facts, lists, counts, tables)
+    _put_detections(tables, lists, HIGH, counts[N_HIGH], boxes, scores, classes)
+    n_left, n_right, fuse = counts[N_LEFT], counts[N_HIGH], limits[FUSED + UNSURE] > 0.0
+    pair_right, pair_cost = _associate(tables, links, n_left, n_right, limits[UNSURE], fuse, pair_right, pair_cost)
+    _take_unsure(motion, facts, lists, counts, links, boxes, scores, classes, pts_ns)
+
     _give_birth(motion, facts, lists, counts, limits, boxes, scores, classes, pts_ns)
     _rebuild_lists(facts, lists, counts, pts_ns, max_lost_ns)
-    pair_right, pair_cost = _remove_duplicates(motion, facts, lists, counts, tables, pair_right, pair_cost)
+    pair_right, pair_cost = _remove_duplicates(
+        motion, facts, lists, counts, limits, tables, links, pair_right, pair_cost
+    )
     n = _write(motion, facts, lists, counts, out_boxes, out_scores, out_classes, out_states, out_rows)
     counts[N_UPDATES] += 1
-    return n, counts[N_ENDED], len(pair_cost)
+    return n, int(counts[N_ENDED]), len(pair_cost)

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from streamtrack.params import TrackerParams
-from streamtrack.tracking import _kernels
+from streamtrack.tracking import _association, _kernels
 from streamtrack.types import Detections, Float32Array, TrackUpdate
+
+Number = TypeVar("Number", np.float32, np.int32)
 
 MAX_DETECTIONS: Final = 10_000
 """More detections than this in one frame are refused: the cost of matching boxes that all overlap is their square."""
 
+# Largest costs of the second association, of that with tentative tracks, and between duplicates: the official ones.
+_OTHER_LIMITS: Final = (0.5, 0.7, 0.15)
 _NEVER: Final = -(2**62)
 
 
@@ -23,8 +27,8 @@ class ByteTracker:
     Detections are matched to tracks by overlap in three rounds: those above ``high_thresh`` to all tracks, those
     between ``low_thresh`` and ``high_thresh`` to the tracks that are left, and what is left of the first to tracks that
     were seen only once. What matches nothing and scores at least ``new_thresh`` starts a track: TENTATIVE until it is
-    matched again (in the very first update CONFIRMED at once). A confirmed track without a match is LOST; its box is then
-    its predicted one. Detections and tracks of different classes never match.
+    matched again (in the very first update CONFIRMED at once). A confirmed track without a match is LOST; its box is
+    then its predicted one. Detections and tracks of different classes never match.
 
     All state lives in arrays that grow by doubling and are used again, so memory does not depend on the length of the
     stream. One tracker serves one stream and one thread at a time; the GIL is released during the update.
@@ -46,14 +50,17 @@ class ByteTracker:
         self._max_lost_ns = max_lost_ns
         # Scores are float32: a detection of exactly 0.6 must meet a threshold of 0.6 in the same precision.
         scores = [float(np.float32(t)) for t in (params.high_thresh, params.new_thresh, params.low_thresh)]
-        self._limits = np.array([*scores, params.match_thresh, float(params.fuse_score)])
+        fuse = float(params.fuse_score)
+        self._limits = np.array([*scores, params.match_thresh, *_OTHER_LIMITS, fuse, 0.0, fuse, 0.0])
         self._counts = np.zeros(_kernels.COUNT_ROWS, np.int64)
+        self._motion = np.zeros((_kernels.STATE_ROWS, 0))
+        self._facts = np.zeros((_kernels.FACT_ROWS, 0), np.int64)
+        self._lists = np.zeros((_kernels.LIST_ROWS, 0), np.int64)
         self._capacity = 0
         self._live = 0
         self._last_ns = _NEVER
-        self._pairs = 0
-        self._grow_pairs(256)
         self._grow(64)
+        self._grow_pairs(256)
 
     @property
     def ignored(self) -> int:
@@ -62,24 +69,23 @@ class ByteTracker:
 
     def _grow(self, wanted: int) -> None:
         old, self._capacity = self._capacity, max(wanted, 2 * self._capacity)
-        motion = np.zeros((_kernels.STATE_ROWS, self._capacity))
-        facts = np.zeros((_kernels.FACT_ROWS, self._capacity), np.int64)
-        lists = np.zeros((_kernels.LIST_ROWS, self._capacity + 2), np.int64)
-        if old:
-            motion[:, :old], facts[:, :old], lists[:, :old] = self._motion, self._facts, self._lists[:, :old]
-        free = int(self._counts[_kernels.N_FREE])
         added = self._capacity - old
-        # Reversed, so that slots are handed out from the lowest: live tracks lie close together.
-        lists[_kernels.FREE_SLOTS, free : free + added] = np.arange(old, self._capacity)[::-1]
+        self._motion = np.pad(self._motion, ((0, 0), (0, added)))
+        self._facts = np.pad(self._facts, ((0, 0), (0, added)))
+        self._lists = np.pad(self._lists, ((0, 0), (0, added)))
+        free = int(self._counts[_kernels.N_FREE])
+        # The lowest of the new slots last, as they are taken from the end: live tracks shall lie close together.
+        self._lists[_kernels.FREE_SLOTS, free : free + added] = np.arange(self._capacity - 1, old - 1, -1)
         self._counts[_kernels.N_FREE] = free + added
-        self._motion, self._facts, self._lists = motion, facts, lists
-        self._tables = np.zeros((_kernels.TABLES, _kernels.TABLE_ROWS, self._capacity))
+        self._ids, self._ended = self._lists[_kernels.OUT_IDS], self._lists[_kernels.OUT_ENDED]
+        # The rest holds nothing from one update to the next.
+        self._tables = np.zeros((_association.TABLES, _association.TABLE_ROWS, self._capacity))
+        self._links = np.zeros((_association.LINK_ROWS, self._capacity + 2), np.int64)
         self._boxes = np.zeros((self._capacity, 4), np.float32)
         self._scores = np.zeros(self._capacity, np.float32)
         self._classes = np.zeros(self._capacity, np.int32)
         self._states = np.zeros(self._capacity, np.uint8)
         self._rows = np.zeros(self._capacity, np.int32)
-        self._ids, self._ended = lists[_kernels.OUT_IDS], lists[_kernels.OUT_ENDED]
 
     def _grow_pairs(self, pairs: int) -> None:
         self._pairs = pairs
@@ -106,7 +112,9 @@ class ByteTracker:
         if not self._last_ns < pts_ns < 2**62:
             raise ValueError(self._wrong_time(pts_ns))
         if n > MAX_DETECTIONS:
-            raise ValueError(f"{n} detections in one frame; at most {MAX_DETECTIONS} can be tracked: raise the confidence")
+            raise ValueError(
+                f"{n} detections in one frame; at most {MAX_DETECTIONS} can be tracked: raise the confidence"
+            )
         if self._live + n > self._capacity:
             self._grow(self._live + n)
         live, ended, pairs = _kernels.update(
@@ -115,6 +123,7 @@ class ByteTracker:
             self._lists,
             self._counts,
             self._tables,
+            self._links,
             self._pair_right,
             self._pair_cost,
             self._limits,
@@ -160,7 +169,7 @@ class ByteTracker:
         return f"time must go on from frame to frame: pts_ns {pts_ns} comes after {self._last_ns}"
 
 
-def _contiguous(array: NDArray[np.generic]) -> NDArray[np.generic]:
+def _contiguous(array: NDArray[Number]) -> NDArray[Number]:
     # Another memory layout would be another kernel to compile, in the middle of a run.
     if array.flags.c_contiguous:
         return array
