@@ -94,11 +94,11 @@ _FLOAT32, _INT32, _INT64, _UINT8 = (np.dtype(t) for t in (np.float32, np.int32, 
 
 
 def _checked(name: str, array: NDArray[Any], shape: tuple[int | None, ...], dtype: np.dtype[Any]) -> None:
-    # A frame has a dozen of these: exact shapes and positional flags keep the check well under a microsecond.
+    # A frame has a dozen of these: comparing exact shapes first keeps each well under a microsecond.
     if array.dtype != dtype or (array.shape != shape and not _fits(array.shape, shape)):
         want = ", ".join("*" if n is None else str(n) for n in shape)
         raise ValueError(f"{name} must be {dtype.name} of shape ({want}), got {array.dtype} of {array.shape}")
-    array.setflags(False)
+    array.setflags(write=False)
 
 
 def _fits(found: tuple[int, ...], shape: tuple[int | None, ...]) -> bool:
