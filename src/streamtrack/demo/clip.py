@@ -125,8 +125,8 @@ def _faces(shot: Shot, start: int) -> Iterator[TrueFace]:
             body, face = figure.coarse_masks(pose)
             visible = min(1.0, float((face * (1 - cover)).sum()) / figure.coarse_face_area(pose))
             cover = np.maximum(cover, body)
-            if visible > 0:
-                box = _within_picture(figure.face_box(pose))
+            box = _within_picture(figure.face_box(pose))
+            if box[0] < box[2]:
                 yield TrueFace(frame_idx=start + n, person=figure.portrait.name, bbox=box, visible=round(visible, 3))
 
 
@@ -152,21 +152,22 @@ def pictures(cut_outs: Mapping[str, Image.Image], shots: Sequence[Shot] = SHOTS)
             yield canvas
 
 
-def write_clip(folder: Path, portraits: Mapping[str, Path]) -> tuple[Path, Truth]:
+def write_clip(folder: Path, portraits: Mapping[str, Path], shots: Sequence[Shot] = SHOTS) -> tuple[Path, Truth]:
     """Write ``clip.mp4`` and ``truth.jsonl`` into ``folder``; return the clip's path and the truth.
 
     Args:
         folder: created where it is missing.
         portraits: each portrait's file by its name.
+        shots: what happens.
 
     Raises:
         SinkError: they cannot be written.
     """
-    clip, truth = folder / "clip.mp4", true_faces()
+    clip, truth = folder / "clip.mp4", true_faces(shots)
     cut_outs = {p.name: cut_out(p, portraits[p.name]) for p in PORTRAITS}
     make_folder(folder)
     with H264Writer(clip, (WIDTH, HEIGHT), rate=FPS, crf=20) as writer:
-        for n, picture in enumerate(pictures(cut_outs)):
+        for n, picture in enumerate(pictures(cut_outs, shots)):
             writer.write(np.asarray(picture), n * NS_PER_S // FPS)
     with replacing(folder / "truth.jsonl") as temporary:
         truth.save(temporary)
