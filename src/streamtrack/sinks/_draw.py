@@ -9,9 +9,9 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from streamtrack.types import NS_PER_S
@@ -41,7 +41,7 @@ def track_colour(track_id: int) -> Colour:
     return red, green, blue
 
 
-def _from_oklab(lightness: float, a: float, b: float) -> np.ndarray[Any, np.dtype[np.float64]]:
+def _from_oklab(lightness: float, a: float, b: float) -> NDArray[np.float64]:
     """Return sRGB, 0 to 1 where it is in gamut (Ottosson, "A perceptual color space for image processing", 2020)."""
     long = (lightness + 0.3963377774 * a + 0.2158037573 * b) ** 3
     medium = (lightness - 0.1055613458 * a - 0.0638541728 * b) ** 3
