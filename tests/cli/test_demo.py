@@ -53,7 +53,7 @@ def test_the_rendered_clip_is_compared_with_its_truth(
     assert (call["out"], call["stride"], call["overwrite"]) == (Path("there"), 1, True)
     lines = capsys.readouterr().out.splitlines()
     assert lines == [
-        "Found 2 tracks; 1 are there. Each is on a face.",
+        "Tracks: 2 found, 1 true; each of those found on a face.",
         "person   true tracks  found  frames in view  tracked  id switches",
         "Collins            1      2               4  100.0 %            1",
         "Look at there/annotated.mp4 and there/report.png.",

@@ -156,3 +156,12 @@ def write_noise(sink: VideoSink, rng: np.random.Generator) -> None:
 def test_options_out_of_range_are_refused_by_name(options: dict[str, int]) -> None:
     with pytest.raises(ConfigError, match=rf"video\.{next(iter(options))} = "):
         VideoSink(**options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("side", "dots"), [(12.0, False), (100.0, True)])
+def test_keypoints_are_drawn_unless_they_would_hide_the_face(tmp_path: Path, side: float, dots: bool) -> None:
+    box = (100.0, 80.0, 100.0 + side, 80.0 + side)
+    write(tmp_path, VideoSink(crf=5), [make_result(grey(0, 0), [(3, box)], keypoints=1)])
+    _, (picture,) = read(tmp_path / "annotated.mp4")
+    x, y = round(100 + side / 4), round(80 + side / 4)
+    assert (picture[y - 1 : y + 1, x - 1 : x + 1].max() > 180) == dots

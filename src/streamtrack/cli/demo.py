@@ -78,13 +78,12 @@ def _rendered(folder: Path) -> tuple[Path, Truth]:
 def _show_score(result: Score) -> None:
     from streamtrack.demo.score import as_rows
 
-    print(f"Found {result.found_tracks} tracks; {result.true_tracks} are there. {_false(result)}")
+    wrong = (
+        f"{result.false_tracks} of those found on no face" if result.false_tracks else "each of those found on a face"
+    )
+    print(f"Tracks: {result.found_tracks} found, {result.true_tracks} true; {wrong}.")
     for line in _table(as_rows(result)):
         print(line)
-
-
-def _false(result: Score) -> str:
-    return f"{result.false_tracks} of those found are on no face." if result.false_tracks else "Each is on a face."
 
 
 def _table(rows: Sequence[Sequence[str]]) -> list[str]:

@@ -68,10 +68,16 @@ class Annotator:
         scale: float,
         offset: tuple[float, float],
     ) -> None:
-        for x, y in detections.keypoints[rows[rows >= 0]].reshape(-1, 2).tolist():
-            at = x * scale + offset[0], y * scale + offset[1]
-            _draw.draw_dot(image, at, self._dot + 1.2, INK)
-            _draw.draw_dot(image, at, self._dot, WHITE)
+        for row in rows[rows >= 0]:
+            x0, y0, x1, y1 = (float(v) * scale for v in detections.boxes[row])
+            # In quarters of a px, so that their masks recur; on a small face they would hide it.
+            radius = min(self._dot, round(0.11 * min(x1 - x0, y1 - y0)) / 4)
+            if radius < 0.75:
+                continue
+            for x, y in detections.keypoints[row].tolist():
+                at = x * scale + offset[0], y * scale + offset[1]
+                _draw.draw_dot(image, at, 1.45 * radius, INK)
+                _draw.draw_dot(image, at, radius, WHITE)
 
     def _draw_box(self, image: Image.Image, box: NDArray[np.float64], colour: Colour) -> None:
         x0, y0, x1, y1 = (round(float(v)) for v in box)
