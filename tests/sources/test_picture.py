@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import gc
-from concurrent.futures import ThreadPoolExecutor
+import io
+import itertools
 from pathlib import Path
 
 import av
@@ -13,8 +13,10 @@ from av.video.frame import VideoFrame
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from streamtrack.sources._picture import AvPicture, Orientation
-from streamtrack.testing.clips import draw_index, write_clip
+
+from streamtrack.sources import _picture
+from streamtrack.sources._picture import AvPicture, Orientation, displayed_size
+from streamtrack.testing.clips import write_clip
 
 # Luma weights of red and blue: ITU-R BT.601-7, BT.709-6 and BT.2020-2, and SMPTE 240M.
 WEIGHTS = {1: (0.2126, 0.0722), 5: (0.299, 0.114), 6: (0.299, 0.114), 7: (0.212, 0.087), 9: (0.2627, 0.0593)}
@@ -32,7 +34,7 @@ FORMATS = [
     "p010le",
     "yuva420p",
 ]
-RGB_FORMATS = ["gbrp", "rgb24", "bgra", "rgb48le", "pal8"]
+RGB_FORMATS = ["gbrp", "rgb24", "bgra", "rgb48le"]
 
 
 def to_codes(rgb: NDArray[np.float64], matrix: int, colour_range: int, bits: int) -> NDArray[np.float64]:
@@ -122,16 +124,17 @@ def whole(picture: AvPicture, *, planar: bool = False) -> NDArray[np.uint8]:
     return picture.rgb((0, 0, *size), size, planar=planar)
 
 
-@pytest.mark.parametrize("planar", [False, True])
 @pytest.mark.parametrize("colour_range", [LIMITED, FULL])
 @pytest.mark.parametrize("matrix", [1, 5, 6, 7, 9])
 @pytest.mark.parametrize("pix_fmt", FORMATS)
-def test_colours_are_right(pix_fmt: str, matrix: int, colour_range: int, planar: bool) -> None:
+def test_colours_are_right(pix_fmt: str, matrix: int, colour_range: int) -> None:
+    """Within rounding; FFmpeg's fast converters round down twice, so they may be 1.5 levels dark on average."""
     rgb = patches()
     picture = AvPicture(paint(rgb, pix_fmt, matrix, colour_range))
-    error = middles(whole(picture, planar=planar)) - middles(rgb)
-    assert np.abs(error).max() <= 4
-    assert np.abs(error.mean((0, 1))).max() <= 1.6
+    for planar in (False, True):
+        error = middles(whole(picture, planar=planar)) - middles(rgb)
+        assert np.abs(error).max() <= 4
+        assert np.abs(error.mean((0, 1))).max() <= (1.6 if pix_fmt in _picture._FAST else 0.5)
 
 
 @pytest.mark.parametrize("pix_fmt", ["gray", "gray10le"])
@@ -144,7 +147,7 @@ def test_grey_keeps_its_levels_in_either_range(pix_fmt: str, colour_range: int) 
 
 
 @pytest.mark.parametrize("planar", [False, True])
-@pytest.mark.parametrize("pix_fmt", ["gbrp", "rgb24", "bgra", "rgb48le", "pal8"])
+@pytest.mark.parametrize("pix_fmt", [*RGB_FORMATS, "pal8"])
 def test_rgb_passes_through(pix_fmt: str, planar: bool) -> None:
     rgb = patches() & np.uint8(0xF8)
     if pix_fmt == "pal8":
@@ -179,53 +182,128 @@ def test_transfer_functions_and_primaries_do_not_matter() -> None:
     assert np.abs(middles(whole(AvPicture(frame))) - middles(patches())).max() <= 4
 
 
-@pytest.mark.parametrize("planar", [False, True])
+def frame_of(rgb: NDArray[np.uint8], pix_fmt: str) -> VideoFrame:
+    if pix_fmt in RGB_FORMATS:
+        return VideoFrame.from_ndarray(rgb, format="rgb24").reformat(format=pix_fmt)
+    return paint(rgb, pix_fmt)
+
+
+@pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuv422p", "yuv444p", "nv12", "yuv420p10le", "yuyv422", "rgb24"])
+@pytest.mark.parametrize("factor", [2, 3])
+def test_scaling_down_is_an_area_average(pix_fmt: str, factor: int) -> None:
+    rgb = scene(480, 270)
+    picture = AvPicture(frame_of(rgb, pix_fmt))
+    for planar in (False, True):
+        small = picture.rgb((0, 0, 480, 270), (480 // factor, 270 // factor), planar=planar)
+        assert psnr(small, area(rgb, factor)) >= 40
+
+
+@pytest.mark.parametrize("pix_fmt", ["yuv420p", "nv12", "yuv420p10le", "rgb24"])
+def test_a_scaled_region_is_the_scaled_crop(pix_fmt: str) -> None:
+    rgb = scene(320, 180)
+    picture = AvPicture(frame_of(rgb, pix_fmt))
+    for x0, y0, x1, y1 in ((0, 0, 120, 120), (100, 50, 220, 170), (101, 51, 191, 141), (230, 90, 320, 180)):
+        size = (x1 - x0) // 3, (y1 - y0) // 3
+        part = picture.rgb((x0, y0, x1, y1), size, planar=False)
+        assert psnr(part, area(rgb[y0:y1, x0:x1], 3)) >= 38
+
+
+@pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuv444p", "rgb24"])
+def test_scaling_up_is_smooth(pix_fmt: str) -> None:
+    rgb = scene(160, 96)
+    picture = AvPicture(frame_of(rgb, pix_fmt))
+    large = picture.rgb((0, 0, 160, 96), (480, 288), planar=True)
+    assert psnr(area(large, 3), rgb) >= 36
+    assert np.abs(np.diff(large.astype(int), axis=1)).max() < np.abs(np.diff(rgb.astype(int), axis=1)).max()
+
+
+WHOLES: dict[tuple[str, tuple[int, int]], tuple[AvPicture, NDArray[np.uint8]]] = {}
+
+
 @pytest.mark.parametrize(
-    "pix_fmt", ["yuv420p", "yuv422p", "yuv444p", "nv12", "yuv420p10le", "yuyv422", "gbrp", "rgb24"]
+    "pix_fmt", ["yuv420p", "yuv422p", "yuv444p", "yuv411p", "nv12", "yuv420p10le", "yuyv422", "gbrp", "bgra"]
 )
-@pytest.mark.parametrize("factor", [2, 3, 4])
-def test_scaling_down_is_an_area_average(pix_fmt: str, factor: int, planar: bool) -> None:
-    rgb = scene(960, 540)
-    frame = (
-        VideoFrame.from_ndarray(rgb, format="rgb24").reformat(format=pix_fmt)
-        if "rgb" in pix_fmt or pix_fmt == "gbrp"
-        else paint(rgb, pix_fmt)
+@given(data=st.data())
+def test_a_region_is_a_slice_of_the_whole(pix_fmt: str, data: st.DataObject) -> None:
+    size = data.draw(st.sampled_from([(64, 48), (66, 50)] if pix_fmt == "yuyv422" else [(64, 48), (65, 49), (83, 51)]))
+    if (pix_fmt, size) not in WHOLES:
+        picture = AvPicture(frame_of(scene(*size), pix_fmt))
+        WHOLES[pix_fmt, size] = picture, whole(picture)
+    picture, full = WHOLES[pix_fmt, size]
+    x0, y0 = data.draw(st.integers(0, size[0] - 1)), data.draw(st.integers(0, size[1] - 1))
+    x1, y1 = data.draw(st.integers(x0 + 1, size[0])), data.draw(st.integers(y0 + 1, size[1]))
+    part = picture.rgb((x0, y0, x1, y1), (x1 - x0, y1 - y0), planar=data.draw(st.booleans()))
+    assert part.shape == (y1 - y0, x1 - x0, 3)
+    assert np.abs(part.astype(np.int16) - full[y0:y1, x0:x1]).max() <= 1
+
+
+@pytest.mark.parametrize("pix_fmt", [*FORMATS, "gbrp"])
+def test_every_column_of_every_width_is_converted(pix_fmt: str) -> None:
+    """FFmpeg's fast converters leave columns out at some widths, and other ones on other processors."""
+    for width, planar in itertools.product([*range(2, 44, 2 if pix_fmt == "yuyv422" else 1), 426, 1366], (False, True)):
+        rgb = np.full((6, width, 3), (200, 100, 50), np.uint8)
+        picture = AvPicture(frame_of(rgb, pix_fmt))
+        assert np.abs(whole(picture, planar=planar).astype(np.int16) - rgb).max() <= 4
+        assert (
+            np.abs(picture.rgb((0, 0, width, 6), (width + 3, 5), planar=planar).astype(np.int16) - rgb[0, 0]).max() <= 4
+        )
+
+
+def test_bottom_up_pictures() -> None:
+    """Raw RGB in AVI is stored from the bottom line up."""
+    buffer = io.BytesIO()
+    with av.open(buffer, "w", format="avi") as container:
+        stream = container.add_stream("rawvideo", rate=25, width=64, height=48, pix_fmt="bgr24")
+        container.mux(stream.encode(VideoFrame.from_ndarray(patches(64, 48), format="rgb24")))
+        container.mux(stream.encode(None))
+    buffer.seek(0)
+    with av.open(buffer) as container:
+        frame = next(container.decode(video=0))
+    picture = AvPicture(frame)
+    assert np.array_equal(whole(picture), patches(64, 48))
+    assert np.array_equal(picture.rgb((3, 5, 40, 31), (37, 26), planar=True), patches(64, 48)[5:31, 3:40])
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+@pytest.mark.parametrize("rotation", [0, 90, 180, -90])
+def test_all_eight_orientations(tmp_path: Path, rotation: int, mirrored: bool) -> None:
+    coded = scene(62, 38)
+    path = write_clip(
+        tmp_path / "turned.mov", [coded], codec="png", pix_fmt="rgb24", rotation=rotation, mirrored=mirrored
     )
+    with av.open(str(path)) as container:
+        frame = next(container.decode(video=0))
+    shown = np.rot90(coded, rotation // 90)
+    shown = shown[:, ::-1] if mirrored else shown
+    assert displayed_size(frame) == shown.shape[1::-1]
     picture = AvPicture(frame)
-    small = picture.rgb((0, 0, 960, 540), (960 // factor, 540 // factor), planar=planar)
-    print(pix_fmt, factor, planar, psnr(small, area(rgb, factor)))
-    assert psnr(small, area(rgb, factor)) >= 40
+    assert (picture.height, picture.width) == shown.shape[:2]
+    for planar in (False, True):
+        assert np.array_equal(whole(picture, planar=planar), shown)
+        part = picture.rgb((5, 9, 30, 34), (25, 25), planar=planar)
+        assert np.array_equal(part, shown[9:34, 5:30])
+        assert part.transpose(2, 0, 1).flags.c_contiguous if planar else part.flags.c_contiguous
+        full, half = (0, 0, picture.width, picture.height), (picture.width // 2, picture.height // 2)
+        small = picture.rgb(full, half, planar=planar)
+        assert psnr(small, area(shown, 2)) >= 38
 
 
-@pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuv444p", "yuv420p10le", "rgb24", "nv12"])
-def test_scaled_region_is_the_scaled_crop(pix_fmt: str) -> None:
-    rgb = scene(640, 360)
-    frame = VideoFrame.from_ndarray(rgb, format="rgb24") if pix_fmt == "rgb24" else paint(rgb, pix_fmt)
-    picture = AvPicture(frame)
-    for x0, y0 in ((0, 0), (100, 50), (101, 51), (399, 119)):
-        part = picture.rgb((x0, y0, x0 + 240, y0 + 240), (80, 80), planar=False)
-        print(pix_fmt, x0, y0, psnr(part, area(rgb[y0 : y0 + 240, x0 : x0 + 240], 3)))
-        assert psnr(part, area(rgb[y0 : y0 + 240, x0 : x0 + 240], 3)) >= 40
+@given(st.tuples(st.booleans(), st.booleans(), st.booleans()), st.data())
+def test_orientation_maps_regions_as_it_turns_pictures(turn: tuple[bool, bool, bool], data: st.DataObject) -> None:
+    orientation = Orientation(*turn)
+    coded = np.arange(7 * 5).reshape(5, 7)[:, :, None].repeat(3, 2).astype(np.uint8)
+    shown = orientation.display(coded, planar=False)
+    height, width = shown.shape[:2]
+    x0, y0 = data.draw(st.integers(0, width - 1)), data.draw(st.integers(0, height - 1))
+    x1, y1 = data.draw(st.integers(x0 + 1, width)), data.draw(st.integers(y0 + 1, height))
+    left, top, right, bottom = orientation.coded((x0, y0, x1, y1), width, height)
+    again = orientation.display(coded[top:bottom, left:right], planar=True)
+    assert np.array_equal(again, shown[y0:y1, x0:x1])
 
 
-@pytest.mark.parametrize(
-    "pix_fmt", ["yuv420p", "yuv422p", "yuv444p", "yuv411p", "nv12", "yuv420p10le", "yuyv422", "gbrp", "rgb24", "pal8"]
-)
-@pytest.mark.parametrize("size", [(64, 48), (65, 49), (67, 50)])
-def test_region_is_a_slice_of_the_whole(pix_fmt: str, size: tuple[int, int]) -> None:
-    if pix_fmt == "yuyv422" and size[0] % 2:
-        pytest.skip()
-    rgb = scene(*size)
-    frame = VideoFrame.from_ndarray(rgb, format="rgb24").reformat(format="rgb8" if pix_fmt == "pal8" else pix_fmt)
-    picture = AvPicture(frame)
-    full = whole(picture)
-    worst = 0
-    rng = np.random.default_rng(0)
-    for _ in range(50):
-        x0, y0 = rng.integers(0, size[0]), rng.integers(0, size[1])
-        x1, y1 = rng.integers(x0 + 1, size[0] + 1), rng.integers(y0 + 1, size[1] + 1)
-        for planar in (False, True):
-            part = picture.rgb((int(x0), int(y0), int(x1), int(y1)), (int(x1 - x0), int(y1 - y0)), planar=planar)
-            worst = max(worst, np.abs(part.astype(int) - full[y0:y1, x0:x1]).max())
-    print(pix_fmt, size, worst, psnr(full, rgb))
-    assert worst <= 1
+def test_many_sizes_do_not_pile_up_contexts() -> None:
+    picture = AvPicture(paint(patches(64, 48), "yuv420p"))
+    for width in range(1, 60):
+        picture.rgb((0, 0, 64, 48), (width, 20), planar=True)
+        picture.rgb((0, 0, width, 20), (width, 20), planar=False)
+    assert len(_picture._contexts.by_job) <= _picture._MAX_CONTEXTS

@@ -12,11 +12,13 @@ from av.container import InputContainer
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
-from streamtrack.errors import SourceOpenError, did_you_mean, redact
+from streamtrack.errors import DecodeError, SourceError, SourceOpenError, did_you_mean, redact
 from streamtrack.sources._pipe import StandardInput
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _LIVE = frozenset({"rtsp", "rtsps", "rtmp", "rtmps", "rtp", "udp", "tcp", "srt"})
+# FFmpeg draws these on the screen of a terminal and calls it video.
+_TEXT_FORMATS = frozenset({"tty", "bin", "xbin", "adf", "idf"})
 _URL_TIMEOUTS_S = (5, 5)  # to open, and for each read
 _VIDEO_SUFFIXES = frozenset({".avi", ".flv", ".gif", ".m4v", ".mkv", ".mov", ".mp4", ".mpg", ".ts", ".webm", ".wmv"})
 _AV_TIME_BASE = 1_000_000
@@ -40,7 +42,7 @@ class Input(NamedTuple):
 
     container: InputContainer
     label: str
-    """The source for people: a quoted path, a redacted URL, or ``standard input``."""
+    """The source at the beginning of a sentence: a quoted path, a redacted URL, or ``Standard input``."""
     uri: str
     """The source for records: as given, redacted."""
     live: bool
@@ -149,6 +151,13 @@ def _reason(error: Exception) -> str:
     return str(getattr(error, "strerror", None) or "FFmpeg failed").lower()
 
 
+def no_frames(source: Input) -> SourceError:
+    """Return the error for a source that opened and then gave not a single frame."""
+    if source.pipe is not None and not source.is_file and source.pipe.head[4:8] in _MP4_BOXES:
+        return SourceOpenError(_unreadable(source.label, source.pipe.head, piped=True))
+    return DecodeError(f"{source.label} holds no frame that can be decoded: get an undamaged copy.")
+
+
 def pick_video(source: Input) -> VideoStream:
     """Return the video stream to read.
 
@@ -156,6 +165,8 @@ def pick_video(source: Input) -> VideoStream:
         SourceOpenError: there is none, or nothing here decodes it.
     """
     streams = source.container.streams
+    if source.container.format.name in _TEXT_FORMATS:
+        raise SourceOpenError(f"{source.label} is text, not a video: check that it is the right file.")
     # A picture on the sleeve of an audio file is a video stream of one frame.
     videos = [stream for stream in streams.video if not stream.disposition & Disposition.attached_pic]
     if not videos:
@@ -167,8 +178,8 @@ def pick_video(source: Input) -> VideoStream:
     # Annotated as always there; PyAV leaves it out where FFmpeg has no decoder.
     if getattr(stream, "codec_context", None) is None:
         raise SourceOpenError(
-            f"{source.label} is in a video format that this FFmpeg cannot decode ('{stream.codec_tag}'): convert it "
-            "first, e.g. with ffmpeg -i IN -c:v libx264 out.mp4."
+            f"{source.label} holds video in a format that this FFmpeg cannot decode: convert it with a program that "
+            "can, e.g. to H.264."
         )
     return stream
 
@@ -200,8 +211,9 @@ def measure(source: Input, stream: VideoStream) -> Extent:
     counted = indexed / duration if duration else 0.0
     # A rate may be of fields, twice that of frames; an index with still fewer entries is the beginning of one.
     if duration and counted > 0.4 * declared:
-        near = [rate for rate in (declared, guessed) if abs(rate - counted) < 0.1 * counted]
-        return Extent(near[0] if near else counted, indexed, duration, indexed, cut_short)
+        nearest = min((declared, guessed), key=lambda rate: abs(rate - counted))
+        rate = nearest if abs(nearest - counted) < 0.1 * counted else counted
+        return Extent(rate, indexed, duration, indexed, cut_short)
     frames = max(1, round(duration * declared)) if duration and declared else None
     return Extent(declared, frames, duration, 0, cut_short)
 
@@ -216,10 +228,9 @@ def _duration_s(source: Input, stream: VideoStream) -> float | None:
 
 
 def _indexed(source: Input, stream: VideoStream) -> tuple[int, int]:
-    """Return how many frames the index lists and where in the file the last one ends.
-
-    Both are 0 where the format's index does not list all frames.
-    """
+    """Return how many frames the container lists and where in the file the last one ends; 0 where it does not say."""
+    if source.container.format.name == "gif":
+        return stream.frames, 0
     entries = stream.index_entries
     complete = {"mov", "avi"} & set(source.container.format.name.split(","))
     if not source.is_file or not complete or len(entries) > _MAX_COUNTED:

@@ -14,13 +14,18 @@ class Losses:
     """
 
     def __init__(self) -> None:
-        self.lost = 0
-        """Frames lost so far."""
-        self._waiting: set[int] = set()
-        self._one_to_one = True
         self.damaged = False
         """Whether anything is known to be wrong with the stream."""
+        self._waiting: set[int] = set()
+        self._one_to_one = True
         self._started = False
+        self._missing = 0
+        self._invented = 0
+
+    @property
+    def lost(self) -> int:
+        """Frames lost so far."""
+        return max(0, self._missing - self._invented)
 
     def sent(self, pts: int | None, *, damaged: bool) -> None:
         """Note a packet that goes into the decoder, and whether the container calls it damaged."""
@@ -38,12 +43,12 @@ class Losses:
         """Note an error of the decoder."""
         self.damaged = True
         if not self._one_to_one:
-            self.lost += 1
+            self._missing += 1
 
     def skipped(self, frames: int) -> None:
         """Note frames that are known to be lost without having been sent."""
         self.damaged = True
-        self.lost += frames
+        self._missing += frames
 
     def received(self, pts: int | None, *, damaged: bool) -> None:
         """Note a frame that came out, and whether the decoder calls it damaged."""
@@ -51,17 +56,21 @@ class Losses:
         # What precedes the first frame refers to pictures before the beginning of the file.
         believed = self.damaged or not self._started
         self._started = True
-        if not self._one_to_one or (pts not in self._waiting and self.damaged):
+        if not self._one_to_one:
+            return
+        if pts not in self._waiting and self.damaged:
+            # FFmpeg's H.264 decoder fills gaps with pictures of its own.
+            self._invented += 1
             return
         overtaken = {other for other in self._waiting if pts is not None and other < pts}
         if pts not in self._waiting or (overtaken and not believed):
             self._one_to_one = False
             return
-        self.lost += len(overtaken)
+        self._missing += len(overtaken)
         self._waiting -= overtaken | {pts}
 
     def ended(self) -> None:
         """Note that nothing more will come out."""
         if self._one_to_one and self.damaged:
-            self.lost += len(self._waiting)
+            self._missing += len(self._waiting)
         self._waiting.clear()

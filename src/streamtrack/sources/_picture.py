@@ -28,12 +28,12 @@ _BT709, _BT601 = 1, 6
 _MATRICES = {1: _BT709, 4: 4, 5: _BT601, 6: _BT601, 7: 7, 9: 9, 10: 9}
 
 # 8-bit formats that lose nothing to speak of when they are scaled as yuv420p first, which is the cheapest way down.
-_SCALE_FIRST = frozenset({"yuv420p", "yuvj420p", "yuv422p", "yuvj422p", "nv12", "nv21"})
+_SCALE_FIRST = frozenset({"yuv420p", "yuvj420p", "yuv422p", "yuvj422p", "yuva420p", "nv12", "nv21"})
 
 # What swscale converts to RGB by a fast path where nothing is scaled. That path wants an even height, and leaves the
 # last columns undefined unless the width is a multiple of 16. Other formats take the general path, which gives packed
 # RGB only every other chroma sample, so it is asked for planes.
-_FAST = frozenset({"yuv420p", "yuvj420p", "yuv422p", "yuvj422p"})
+_FAST = frozenset({"yuv420p", "yuvj420p", "yuv422p", "yuvj422p", "yuva420p"})
 _FAST_UNIT = 16, 2
 
 # Whole frames of a stream always need the same few conversions; the limit only guards against sizes without end.

@@ -9,8 +9,8 @@ from itertools import chain
 from av.video.frame import VideoFrame
 
 from streamtrack.api import SourceOptions
-from streamtrack.errors import DecodeError, SourceError
-from streamtrack.sources._container import Input, measure, open_input, pick_video, presents_by_dts
+from streamtrack.errors import SourceError
+from streamtrack.sources._container import Input, measure, no_frames, open_input, pick_video, presents_by_dts
 from streamtrack.sources._decoding import Decoder
 from streamtrack.sources._losses import Losses
 from streamtrack.sources._picture import AvPicture, displayed_size
@@ -61,7 +61,7 @@ class PyAVSource:
         decoded = decoder.frames()
         first = next(decoded, None)
         if first is None:
-            raise DecodeError(f"None of the frames in {source.label} can be decoded: get an undamaged copy.")
+            raise no_frames(source)
         width, height = displayed_size(first)
         self.info = SourceInfo(
             uri=source.uri,

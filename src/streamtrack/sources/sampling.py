@@ -41,7 +41,7 @@ class Sampler:
             return False
         if not self._fps:
             return True
-        # floor(time * fps + 1/4). Timestamps are rounded (to 1 ms in Matroska, 10 ms in GIF) and cameras jitter; without
+        # floor(time * fps + 1/4). Timestamps are rounded (to 1 ms in Matroska, 10 in GIF) and cameras jitter: without
         # the quarter, 30 fps sampled at 30 fps would lose frames.
         numerator, denominator = self._fps.numerator, self._fps.denominator * NS_PER_S
         division = (4 * pts_ns * numerator + denominator) // (4 * denominator)

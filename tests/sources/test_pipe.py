@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from streamtrack.api import SourceOptions
+from streamtrack.errors import SourceOpenError
+from streamtrack.sources._pipe import StandardInput
+from streamtrack.sources.pyav import PyAVSource
+from streamtrack.testing.clips import indexed_frames, write_clip
+
+FRAMES = 40
+
+
+def clip(path: Path, **how: object) -> Path:
+    return write_clip(path, indexed_frames(FRAMES), **how)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def feed(monkeypatch: pytest.MonkeyPatch) -> Callable[[bytes], io.BufferedWriter]:
+    """Make standard input a pipe; ``feed(data)`` writes to it and returns the end to go on with or to close."""
+    reading, writing = os.pipe()
+    stdin = io.TextIOWrapper(os.fdopen(reading, "rb"))
+    monkeypatch.setattr(sys, "stdin", stdin)
+    end = os.fdopen(writing, "wb")
+    writers: list[threading.Thread] = []
+
+    def start(data: bytes, *, close: bool = True) -> io.BufferedWriter:
+        def write() -> None:
+            end.write(data)
+            end.flush()
+            if close:
+                end.close()
+
+        writers.append(threading.Thread(target=write))
+        writers[-1].start()
+        return end
+
+    yield start  # type: ignore[misc]
+    for writer in writers:
+        writer.join()
+    end.close()
+    stdin.close()
+
+
+@pytest.mark.parametrize("name", ["clip.mkv", "clip.ts", "clip.avi", "clip.mp4"])
+def test_reads_a_pipe(tmp_path: Path, feed: Callable[[bytes], object], name: str) -> None:
+    how = {"codec": "mpeg4"} if name == "clip.avi" else {"container_options": {"movflags": "faststart"}}
+    feed(clip(tmp_path / name, **(how if name in ("clip.avi", "clip.mp4") else {})).read_bytes())
+    source = PyAVSource("-", SourceOptions(stride=3))
+    assert [frame.index for frame in source] == list(range(0, FRAMES, 3))
+    assert source.info.uri == "standard input"
+    source.close()
+
+
+def test_an_mp4_with_its_index_at_the_end_cannot_be_piped(tmp_path: Path, feed: Callable[[bytes], object]) -> None:
+    feed(clip(tmp_path / "clip.mp4").read_bytes())
+    with pytest.raises(SourceOpenError, match=r"index at the end.*faststart"):
+        PyAVSource("-", SourceOptions())
+
+
+def test_a_redirected_file_can_be_sought_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with clip(tmp_path / "clip.mp4").open() as stdin:
+        monkeypatch.setattr(sys, "stdin", stdin)
+        source = PyAVSource("-", SourceOptions())
+        assert source.info.frames_estimate == FRAMES
+        assert len(list(source)) == FRAMES
+        source.close()
+
+
+def test_standard_input_without_a_descriptor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(clip(tmp_path / "clip.mkv").read_bytes())))
+    source = PyAVSource("-", SourceOptions())
+    assert len(list(source)) == FRAMES
+    source.close()
+
+
+@pytest.mark.parametrize(("data", "message"), [(b"", "is empty"), (b"no video " * 99, "is not a video")])
+def test_a_pipe_without_a_video(feed: Callable[[bytes], object], data: bytes, message: str) -> None:
+    feed(data)
+    with pytest.raises(SourceOpenError, match=f"Standard input {message}"):
+        PyAVSource("-", SourceOptions())
+
+
+def test_closed_or_typed_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", None)
+    with pytest.raises(SourceOpenError, match="is closed"):
+        StandardInput()
+    master, slave = os.openpty()
+    with os.fdopen(slave, "r") as terminal:
+        monkeypatch.setattr(sys, "stdin", terminal)
+        with pytest.raises(SourceOpenError, match="is a terminal"):
+            StandardInput()
+    os.close(master)
+
+
+def test_a_silent_pipe_can_be_interrupted(tmp_path: Path, feed: Callable[..., io.BufferedWriter]) -> None:
+    """The producer holds the pipe open and says no more: somebody else ends the wait."""
+    data = clip(tmp_path / "clip.ts").read_bytes()
+    end = feed(data, close=False)
+    source = PyAVSource("-", SourceOptions())
+    frames = iter(source)
+    next(frames)
+    threading.Timer(0.3, source.interrupt).start()
+    count = 1 + sum(1 for _ in frames)
+    assert FRAMES - 2 <= count <= FRAMES
+    assert not end.closed
+    source.close()
+
+
+def test_interrupting_anything_else_does_nothing(tmp_path: Path) -> None:
+    source = PyAVSource(str(clip(tmp_path / "clip.mkv")), SourceOptions())
+    source.interrupt()
+    assert len(list(source)) == FRAMES
+    source.close()
+    source.interrupt()
+
+
+def test_a_program_that_ends_does_not_wait_for_a_silent_pipe() -> None:
+    script = """if True:
+        import sys, threading
+        from streamtrack.sources._pipe import StandardInput
+        pipe = StandardInput()
+        threading.Thread(target=lambda: pipe.read(10)).start()
+    """
+    program = subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE)
+    assert program.wait(60) == 0
+    program.stdin.close()  # type: ignore[union-attr]
