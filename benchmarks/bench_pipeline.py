@@ -18,14 +18,15 @@ from pathlib import Path
 
 import av
 import numpy as np
-import onnxruntime
 
 import streamtrack
 from streamtrack import config
+from streamtrack.api import BackendOptions
 from streamtrack.models.preprocess import input_size_for
-from streamtrack.models.zoo import resolve
+from streamtrack.models.zoo import ResolvedModel, resolve
 from streamtrack.testing.clips import write_clip
 from streamtrack.testing.models import square_frames, write_square_detector
+from streamtrack_onnx import OnnxBackend
 
 PATHS = [(40.0, 60.0, 4.0, 1.0), (1500.0, 850.0, -3.0, -1.0), (900.0, 500.0, 0.0, 0.0)]
 
@@ -36,35 +37,20 @@ def textured_frames(count: int, width: int, height: int) -> Iterator[np.ndarray]
     return (np.maximum(frame, noise) for frame in square_frames(count, PATHS, width=width, height=height))
 
 
-def bare_loop(video: str, model: Path, inputs: dict[str, np.ndarray], stride: int, threads: int) -> tuple[int, float]:
-    """Decode everything and run the model on every wanted frame's turn; return source frames and CPU seconds."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    session = onnxruntime.InferenceSession(_as_loaded(model), options, providers=["CPUExecutionProvider"])
-    session.run(None, inputs)
+def bare_loop(video: str, model: ResolvedModel, picture: np.ndarray, stride: int, threads: int) -> tuple[int, float]:
+    """Decode everything and run the model once for every wanted frame; return source frames and CPU seconds."""
+    session = OnnxBackend().load(model.path, model.spec, BackendOptions(threads=threads))
+    session.run(picture)
     seen, cpu = 0, time.process_time()
     with av.open(video) as container:
         stream = container.streams.video[0]
         stream.thread_type = "AUTO"
+        stream.codec_context.thread_count = threads
         for index, _ in enumerate(container.decode(stream)):
             seen += 1
             if index % stride == 0:
-                session.run(None, inputs)
+                session.run(picture)
     return seen, time.process_time() - cpu
-
-
-def _as_loaded(model: Path) -> bytes:
-    """Return the model with free input dimensions, as the backend loads one that takes any size."""
-    import onnx
-
-    graph = onnx.load(str(model))
-    for value in (*graph.graph.input, *graph.graph.output):
-        for axis in (0, 2, 3):
-            if axis < len(value.type.tensor_type.shape.dim):
-                value.type.tensor_type.shape.dim[axis].dim_param = f"{value.name}_{axis}"
-    del graph.graph.value_info[:]
-    return graph.SerializeToString()
 
 
 def pipeline(video: str, model: str, stride: int, threads: int, out: Path) -> tuple[int, float]:
@@ -87,12 +73,11 @@ def compare(video: str, model: str, stride: int, threads: int, rounds: int) -> t
         width, height = codec.width, codec.height
 
     rows, columns = input_size_for(found.spec, width, height) if found.spec.dynamic_size else found.spec.input_size
-    name = onnxruntime.InferenceSession(str(found.path), providers=["CPUExecutionProvider"]).get_inputs()[0].name
-    inputs = {name: np.random.default_rng(2).uniform(0, 255, (1, 3, rows, columns)).astype(np.float32)}
+    picture = np.random.default_rng(2).uniform(0, 255, (1, 3, rows, columns)).astype(np.float32)
     bare, whole = [], []
     with tempfile.TemporaryDirectory() as folder:
         for _ in range(rounds):
-            seen, cpu = bare_loop(video, found.path, inputs, stride, threads)
+            seen, cpu = bare_loop(video, found, picture, stride, threads)
             bare.append(1000 * cpu / seen)
             seen, cpu = pipeline(video, model, stride, threads, Path(folder) / "run")
             whole.append(1000 * cpu / seen)
