@@ -90,7 +90,7 @@ erase: $(VENV)/.dev
 
 # Compiled code cannot be traced: the kernels' tests run once more as plain Python.
 kernels: $(VENV)/.dev
-	NUMBA_DISABLE_JIT=1 $(BIN)/python -m coverage run -m pytest -k kernels
+	NUMBA_DISABLE_JIT=1 $(BIN)/python -m coverage run -m pytest -k kernels tests
 
 coverage: $(VENV)/.dev
 	$(BIN)/python -m coverage combine --quiet
