@@ -1,0 +1,120 @@
+"""What a person is told: one line while it runs, a few at the end, and nothing live where nobody looks."""
+
+from __future__ import annotations
+
+import io
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streamtrack.build import RunSummary
+from streamtrack.cli import _terminal
+from streamtrack.metrics import Metrics, ModelMetrics, ProcessMetrics, Progress, SourceMetrics
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def metrics(*, note: str = "", source: bool = True, seen: int = 250) -> Metrics:
+    return Metrics(
+        streamtrack_version="0",
+        status="complete",
+        error=None,
+        device="cpu",
+        backend="onnx",
+        model=ModelMetrics(name="yunet", sha256="0" * 64, source="", note=note),
+        profile="balanced",
+        settings={},
+        settings_from={},
+        source=SourceMetrics(
+            uri="clip.mp4", codec="h264", width=64, height=48, fps=25.0, sample_rate=5.0, duration_s=10.0,
+            sampling="every 5th frame", live=False, frames_damaged=0, timestamps_repaired=0,
+        )
+        if source
+        else None,
+        totals={"tracks": 1, "detections": 70},
+        frame_ledger={"seen": seen, "strided": seen - 50, "detected": 50, "corrupt": 0} if seen else {"seen": 0},
+        stages={},
+        channels=[],
+        process=ProcessMetrics(wall_s=5.0, cpu_s=10.0, cpu_ms_per_source_frame=40.0, peak_memory_mb=123.4),
+    )  # fmt: skip
+
+
+def test_the_line_says_how_far_and_for_how_long() -> None:
+    progress = Progress(
+        frames_done=50, frames_total=200, source_fps=123.45, tracks_alive=2, queue_depth=1, queue_capacity=4, eta_sec=62
+    )
+    assert _terminal.describe(progress) == "50/200 25% frames  123.5 source fps  2 tracks  queue 1/4  ETA 1:02"
+
+
+def test_the_line_promises_nothing_where_the_end_is_unknown() -> None:
+    line = _terminal.describe(Progress(frames_done=50, tracks_alive=1))
+    assert line.startswith("50 frames")
+    assert "%" not in line
+    assert "ETA" not in line
+
+
+@given(st.integers(0, 400_000))
+def test_the_clock_reads_back(seconds: int) -> None:
+    parts = [int(part) for part in _terminal.clock(seconds).split(":")]
+    hours = parts[0] if len(parts) == 3 else 0
+    assert 3600 * hours + 60 * parts[-2] + parts[-1] == seconds
+    assert parts[-1] < 60
+    assert parts[-2] < 60
+
+
+def test_the_summary_says_what_was_found_and_where_it_lies(tmp_path: Path) -> None:
+    (tmp_path / "crops").mkdir()
+    for name in ("tracks.jsonl", ".hidden"):
+        (tmp_path / name).touch()
+    rows = dict(_terminal.summary_rows(RunSummary(tmp_path, metrics())))
+    assert rows == {
+        "Complete": "clip.mp4, 250 source frames in 0:05 (50.0 fps, 2.0 cores)",
+        "Found": "1 track, 70 detections",
+        "Model": "yunet on cpu",
+        "Sampling": "every 5th frame",
+        "Frames": "200 strided, 50 detected",
+        "CPU": "40.0 ms per source frame, peak 123 MB",
+        "Written to": f"{tmp_path}/  crops/ tracks.jsonl",
+    }
+
+
+def test_the_summary_of_a_run_that_never_began(tmp_path: Path) -> None:
+    note = "yunet could not be fetched: no route to host"
+    rows = dict(_terminal.summary_rows(RunSummary(None, metrics(note=note, source=False, seen=0))))
+    assert rows["Model"] == "yunet on cpu (yunet could not be fetched)"
+    assert rows["Frames"] == "none"
+    assert not rows.keys() & {"Sampling", "Written to"}
+
+
+@pytest.mark.parametrize("stream", [io.StringIO, Terminal])
+def test_the_summary_reads_the_same_on_a_terminal_and_in_a_file(
+    monkeypatch: pytest.MonkeyPatch, stream: type[io.StringIO]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr(sys, "stderr", stream())
+    _terminal.show_summary(RunSummary(None, metrics()))
+    written = sys.stderr.getvalue()  # type: ignore[attr-defined]
+    for label, text in _terminal.summary_rows(RunSummary(None, metrics())):
+        assert label in written
+        assert text in written
+    assert ("\x1b[" in written) == (stream is Terminal)
+
+
+def test_the_live_line_is_live_only_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    for stream in (io.StringIO(), Terminal()):
+        monkeypatch.setattr(sys, "stderr", stream)
+        with _terminal.ProgressLine() as line:
+            line.update(Progress(frames_done=7, frames_total=9))
+        assert ("7/9 77% frames" in stream.getvalue()) == stream.isatty()
+
+
+def test_a_word_to_the_user_goes_to_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
+    _terminal.say("model yunet cannot be fetched from here")
+    assert capsys.readouterr() == ("", "streamtrack: model yunet cannot be fetched from here\n")
