@@ -52,13 +52,17 @@ MAY_IMPORT = {
     "sources": Row(VALUES, "numpy av"),
     "sinks": Row(f"{VALUES} records throttle folder", "numpy msgspec simplejpeg av PIL"),
     "motchallenge": Row("errors", "numpy"),
+    "tape": Row("errors types folder motchallenge records", "numpy msgspec"),
     "evaluation": Row("errors types motchallenge tracking", "numpy numba"),
     "pipeline": Row(f"{VALUES} models tracking channel threads"),
     "metrics": Row("types channel threads pipeline records", "msgspec"),
     "config": Row("params errors", "msgspec yaml"),
     "registry": Row("errors"),
     "build": Row(f"{VALUES} config folder metrics models pipeline registry threads tracking", "msgspec"),
-    "cli": Row("errors", lazily="streamtrack build config demo evaluation fetch metrics models registry types msgspec rich"),
+    "cli": Row(
+        "errors",
+        lazily="streamtrack build config demo evaluation fetch metrics models registry tape types msgspec rich",
+    ),
     "cli._terminal": Row("build metrics models.zoo", "rich"),
     "__main__": Row("cli"),
     # The demo is a user and goes through the public interface, save that it writes its clip as the video sink does.
