@@ -6,7 +6,7 @@ Everything works in three arrays of scratch, so that nothing is allocated in the
 - ``links``, int64 (LINK_ROWS, capacity + 2): the outcome (TO_RIGHT, TO_LEFT) and indices;
 - ``pair_right``, int64, and ``pair_cost``, float64, both (pairs,): the pairs that can match, row by row.
 
-Only pairs that overlap, are of one class and cost less than the limit are ever stored, found through a grid, so the
+Only pairs that overlap, are of one class and cost no more than the limit are ever stored, found through a grid, so the
 work grows with the number of overlaps rather than with the product of both sides.
 """
 
@@ -136,7 +136,7 @@ def _list_pairs(
                 cost = 1.0 - wide * tall / union
                 if fuse_score:
                     cost = 1.0 - (1.0 - cost) * tables[SORTED_BOXES, SCORE, k]
-                if cost < limit:
+                if cost <= limit:
                     pair_right[n_pairs] = links[ORDER, k]
                     pair_cost[n_pairs] = cost
                     n_pairs += 1
@@ -163,7 +163,7 @@ def find_pairs(
     pair_right: Int64Array,
     pair_cost: Float64Array,
 ) -> tuple[Int64Array, Float64Array]:
-    """List every pair of one class with IoU > 0 and cost under ``limit``, row by row.
+    """List every pair of one class with IoU > 0 and a cost of at most ``limit``, row by row.
 
     The cost is 1 - IoU, or 1 - IoU x score of the right box with ``fuse_score``.
 
@@ -172,7 +172,7 @@ def find_pairs(
         links: ROW_START is written.
         n_left: left boxes.
         n_right: right boxes, at least one.
-        limit: only pairs that cost less are listed.
+        limit: pairs that cost more are not listed.
         fuse_score: weigh the IoU with the right box's score.
         pair_right: out: columns of RIGHT_BOXES.
         pair_cost: out, of the same length.
@@ -274,7 +274,9 @@ def assign(
 
     That is what ``lap.lapjv(cost, extend_cost=True, cost_limit=limit)`` minimises. The method is that of successive
     shortest augmenting paths (Jonker and Volgenant, 1987) over the listed pairs only: each left box in turn finds the
-    cheapest way to be matched, or to leave itself or another one unmatched at the price of ``limit``.
+    cheapest way to be matched, or to leave itself or another one unmatched at the price of ``limit``. Where several
+    matchings cost the same, which one is taken depends on nothing but the pairs and their order, yet it need not be the
+    one that ``lap`` takes; a lone pair that costs just ``limit`` is matched, as there.
 
     Args:
         tables: PRICES is scratch.
@@ -283,7 +285,7 @@ def assign(
         n_right: right boxes.
         limit: what it costs to leave a pair unmatched.
         pair_right: pairs as ``find_pairs`` lists them.
-        pair_cost: their costs, all under ``limit``.
+        pair_cost: their costs, none above ``limit``.
     """
     for i in range(n_left):
         links[TO_RIGHT, i] = -1
@@ -296,7 +298,7 @@ def assign(
         for e in range(links[ROW_START, i], links[ROW_START, i + 1]):
             j = pair_right[e]
             reduced = pair_cost[e] - limit - tables[PRICES, RIGHT_PRICE, j]
-            if reduced < best:
+            if reduced < best or (reduced == best and j > best_j):  # of equal ones the last, as lap often has it
                 best, best_j = reduced, j
         if best_j < 0:
             continue

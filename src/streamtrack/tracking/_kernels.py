@@ -39,7 +39,8 @@ MATCHED_NS = 3  # time of the last match
 STATE = 4  # TENTATIVE, CONFIRMED, LOST or GONE
 EXPIRED = 5  # 1 once the track was lost for too long: it is removed with the next frame unless matched there
 ROW = 6  # row of this frame's detections, or -1
-FACT_ROWS = 7
+SHOWN = 7  # 1 once an update has shown the track as confirmed: its end will be told
+FACT_ROWS = 8
 
 GONE = 3
 
@@ -314,6 +315,7 @@ def _give_birth(
         facts[MATCHED_NS, slot] = pts_ns
         facts[STATE, slot] = CONFIRMED if counts[N_UPDATES] == 0 else TENTATIVE
         facts[EXPIRED, slot] = 0
+        facts[SHOWN, slot] = 0
         facts[ROW, slot] = row
         lists[BORN, n_born] = slot
         n_born += 1
@@ -321,8 +323,8 @@ def _give_birth(
 
 
 @inlined
-def _free(facts: Int64Array, lists: Int64Array, counts: Int64Array, slot: int, believed: bool) -> None:
-    if believed:
+def _free(facts: Int64Array, lists: Int64Array, counts: Int64Array, slot: int) -> None:
+    if facts[SHOWN, slot]:
         lists[OUT_ENDED, counts[N_ENDED]] = facts[ID, slot]
         counts[N_ENDED] += 1
     lists[FREE_SLOTS, counts[N_FREE]] = slot
@@ -335,7 +337,7 @@ def _rebuild_lists(facts: Int64Array, lists: Int64Array, counts: Int64Array, pts
     for k in range(counts[N_TRACKED]):
         slot = lists[TRACKED_SLOTS, k]
         if facts[STATE, slot] == GONE:
-            _free(facts, lists, counts, slot, False)
+            _free(facts, lists, counts, slot)
         elif facts[STATE, slot] != LOST:
             lists[TRACKED_SLOTS, n] = slot
             n += 1
@@ -353,7 +355,7 @@ def _rebuild_lists(facts: Int64Array, lists: Int64Array, counts: Int64Array, pts
         if facts[STATE, slot] != LOST:  # found again
             continue
         if facts[EXPIRED, slot]:
-            _free(facts, lists, counts, slot, True)
+            _free(facts, lists, counts, slot)
             continue
         if pts_ns - facts[MATCHED_NS, slot] > max_lost_ns:
             facts[EXPIRED, slot] = 1
@@ -362,7 +364,7 @@ def _rebuild_lists(facts: Int64Array, lists: Int64Array, counts: Int64Array, pts
     for k in range(counts[N_NEWLY_LOST]):
         slot = lists[NEWLY_LOST, k]
         if facts[EXPIRED, slot]:  # it had been found again at the last moment, and gets no second chance
-            _free(facts, lists, counts, slot, True)
+            _free(facts, lists, counts, slot)
         else:
             lists[LOST_SLOTS, n] = slot
             n += 1
@@ -400,6 +402,8 @@ def _remove_duplicates(
         lost = lists[LOST_SLOTS, i]
         for e in range(links[ROW_START, i], links[ROW_START, i + 1]):
             seen = lists[TRACKED_SLOTS, pair_right[e]]
+            if pair_cost[e] == limits[DUPLICATES]:
+                continue
             if facts[MATCHED_NS, seen] - facts[STARTED_NS, seen] > facts[MATCHED_NS, lost] - facts[STARTED_NS, lost]:
                 links[TO_RIGHT, i] = 1
             else:
@@ -417,7 +421,7 @@ def _keep(
     for i in range(n):
         slot = lists[which, i]
         if links[drop, i]:
-            _free(facts, lists, counts, slot, facts[STATE, slot] != TENTATIVE)
+            _free(facts, lists, counts, slot)
         else:
             lists[which, kept] = slot
             kept += 1
@@ -451,6 +455,8 @@ def _write(
         out_classes[k] = facts[KIND, slot]
         out_states[k] = facts[STATE, slot]
         out_rows[k] = facts[ROW, slot]
+        if facts[STATE, slot] != TENTATIVE:
+            facts[SHOWN, slot] = 1
         lists[OUT_IDS, k] = facts[ID, slot]
     return n
 

@@ -63,6 +63,11 @@ class ByteTracker:
         self._grow_pairs(256)
 
     @property
+    def capacity(self) -> int:
+        """Live tracks and detections of one frame there is room for; it doubles when it must, and never shrinks."""
+        return self._capacity
+
+    @property
     def ignored(self) -> int:
         """Detections without area (x0 == x1 or y0 == y1) so far: they match nothing and start nothing."""
         return int(self._counts[_kernels.N_IGNORED])
@@ -100,9 +105,10 @@ class ByteTracker:
             pts_ns: presentation time of the frame, later than that of the update before.
 
         Returns:
-            All live tracks: confirmed and tentative ones with the row of their detection, lost ones with row -1. Boxes
-            are the filter's, not the detector's. ``ended`` lists the tracks that were removed and had been confirmed;
-            a tentative track that is not seen again vanishes without notice, though its id is not used again either.
+            All live tracks: confirmed and tentative ones with the row of their detection, then lost ones with row -1.
+            Boxes are the filter's, not the detector's. ``ended`` lists the tracks that were removed, if an earlier
+            update had shown them as confirmed: a tentative track that is not seen again vanishes without notice, though
+            its id is not used again either.
 
         Raises:
             ValueError: time stands still or goes back, a box is not finite or inside out, a score is not in 0..1, or
