@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 
+import msgspec
 import numpy as np
 
 from streamtrack.api import Backend, BackendOptions, Session
@@ -155,7 +156,8 @@ def _recognised(spec: ModelSpec, outputs: Outputs) -> ModelSpec:
         raise ModelLoadError(
             f"The outputs of {spec.name} fit no known head: found {_described(outputs)}; {_choices()}."
         )
-    return conventions(head, spec.name)
+    # The head's conventions, in the size that was asked for.
+    return msgspec.structs.replace(conventions(head, spec.name), input_size=spec.input_size)
 
 
 def _choices() -> str:
