@@ -47,7 +47,7 @@ class ByteTracker:
         """
         if not 0 <= max_lost_ns < 2**62:
             raise ValueError(f"max_lost_ns must be from 0 to 2**62, got {max_lost_ns}")
-        self._max_lost_ns = max_lost_ns
+        self._max_lost_ns = int(max_lost_ns)
         # Scores are float32: a detection of exactly 0.6 must meet a threshold of 0.6 in the same precision.
         scores = [float(np.float32(t)) for t in (params.high_thresh, params.new_thresh, params.low_thresh)]
         fuse = float(params.fuse_score)
@@ -114,15 +114,14 @@ class ByteTracker:
             ValueError: time stands still or goes back, a box is not finite or inside out, a score is not in 0..1, or
                 there are more than ``MAX_DETECTIONS``. The tracker is then as it was before.
         """
-        n = len(detections.scores)
-        if not self._last_ns < pts_ns < 2**62:
-            raise ValueError(self._wrong_time(pts_ns))
-        if n > MAX_DETECTIONS:
-            raise ValueError(
-                f"{n} detections in one frame; at most {MAX_DETECTIONS} can be tracked: raise the confidence"
-            )
+        boxes, scores, classes = detections.boxes, detections.scores, detections.classes
+        n = len(scores)
+        if n > MAX_DETECTIONS or not self._last_ns < pts_ns < 2**62:
+            raise ValueError(self._refusal(n, pts_ns))
         if self._live + n > self._capacity:
             self._grow(self._live + n)
+        if not (boxes.flags.c_contiguous and scores.flags.c_contiguous and classes.flags.c_contiguous):
+            boxes, scores, classes = _contiguous(boxes), _contiguous(scores), _contiguous(classes)
         live, ended, pairs = _kernels.update(
             self._motion,
             self._facts,
@@ -138,9 +137,9 @@ class ByteTracker:
             self._classes,
             self._states,
             self._rows,
-            _contiguous(detections.boxes),
-            _contiguous(detections.scores),
-            _contiguous(detections.classes),
+            boxes,
+            scores,
+            classes,
             pts_ns,
             1.0,
             self._max_lost_ns,
@@ -151,6 +150,9 @@ class ByteTracker:
             self._grow_pairs(pairs)
         self._live = live
         self._last_ns = pts_ns
+        return self._shown(live, ended)
+
+    def _shown(self, live: int, ended: int) -> TrackUpdate:
         return TrackUpdate(
             self._ids[:live].copy(),
             self._boxes[:live].copy(),
@@ -169,16 +171,16 @@ class ByteTracker:
         other = ByteTracker(TrackerParams(), max_lost_ns=0)
         other.update(Detections.empty(), 0)
 
-    def _wrong_time(self, pts_ns: int) -> str:
-        if self._last_ns == _NEVER:
+    def _refusal(self, n: int, pts_ns: int) -> str:
+        if n > MAX_DETECTIONS:
+            return f"{n} detections in one frame; at most {MAX_DETECTIONS} can be tracked: raise the confidence"
+        if self._last_ns == _NEVER or pts_ns > self._last_ns:
             return f"pts_ns must be within +-2**62, got {pts_ns}"
         return f"time must go on from frame to frame: pts_ns {pts_ns} comes after {self._last_ns}"
 
 
 def _contiguous(array: NDArray[Number]) -> NDArray[Number]:
     # Another memory layout would be another kernel to compile, in the middle of a run.
-    if array.flags.c_contiguous:
-        return array
     copy = array.copy()
     copy.setflags(write=False)
     return copy
