@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -74,3 +78,14 @@ def test_skipped_frames_are_lost() -> None:
     losses = Losses()
     losses.skipped(4)
     assert (losses.lost, losses.damaged) == (4, True)
+
+
+@pytest.mark.parametrize("stamps", [itertools.repeat(None), itertools.count(0, 2), itertools.count()])
+def test_a_long_stream_takes_no_memory(stamps: Iterator[int | None]) -> None:
+    losses = Losses()
+    for pts in itertools.islice(stamps, 70_000):
+        losses.sent(pts, damaged=False)
+        if pts is None or pts % 2 == 0:
+            losses.received(pts, damaged=False)
+    assert len(losses._waiting) <= 1
+    assert losses.lost == 0

@@ -138,13 +138,18 @@ def _open_url(uri: str) -> Input:
     try:
         container = av.open(uri, "r", timeout=_URL_TIMEOUTS_S, metadata_errors="replace")
     except (av.FFmpegError, ValueError) as error:
-        # The error carries the URL, and a traceback shows the error.
-        error.args = tuple(redact(arg) if isinstance(arg, str) else arg for arg in error.args)
-        raise SourceOpenError(f"{label} cannot be opened: {_reason(error)}.") from error
+        raise SourceOpenError(f"{label} cannot be opened: {reason(error)}.") from hide_secrets(error)
     return Input(container, label, label, live=uri.partition("://")[0].lower() in _LIVE, is_file=False)
 
 
-def _reason(error: Exception) -> str:
+def hide_secrets(error: Exception) -> Exception:
+    """Return ``error`` without passwords: FFmpeg's errors carry the URL, and a traceback shows them."""
+    error.args = tuple(redact(arg) if isinstance(arg, str) else arg for arg in error.args)
+    return error
+
+
+def reason(error: Exception) -> str:
+    """Return why a URL failed, as the end of a sentence."""
     for kinds, text in _REASONS:
         if isinstance(error, kinds):
             return text

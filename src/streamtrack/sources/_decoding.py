@@ -11,6 +11,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from streamtrack.errors import SourceError
+from streamtrack.sources._container import hide_secrets, reason
 from streamtrack.sources._losses import Losses
 
 # A damaged container may fail many times in a row and then be readable again; one that makes no progress is at its end.
@@ -110,8 +111,7 @@ class Decoder:
                 self.losses.disturbed()
                 unreadable = isinstance(error, _UNREADABLE)
                 if unreadable and (failures > _MAX_FAILURES or not self._persistent):
-                    reason = getattr(error, "strerror", None) or "no answer"
-                    raise SourceError(f"{self._label} broke off: {str(reason).lower()}.") from error
+                    raise SourceError(f"{self._label} broke off: {reason(error)}.") from hide_secrets(error)
                 if failures > _MAX_FAILURES:
                     return
                 packets = self._container.demux(self._stream)

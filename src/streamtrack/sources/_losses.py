@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+# No decoder holds back so many; a stream with so many packets and no frame is not worth the memory.
+_MAX_WAITING = 1 << 16
+
 
 class Losses:
     """Matches the packets that went into a decoder with the frames that came out, by timestamp.
@@ -30,9 +33,9 @@ class Losses:
     def sent(self, pts: int | None, *, damaged: bool) -> None:
         """Note a packet that goes into the decoder, and whether the container calls it damaged."""
         self.damaged |= damaged
-        if pts is None:
-            self._one_to_one = False
-        else:
+        if pts is None or len(self._waiting) >= _MAX_WAITING:
+            self._unpair()
+        elif self._one_to_one:
             self._waiting.add(pts)
 
     def disturbed(self) -> None:
@@ -64,13 +67,17 @@ class Losses:
             return
         overtaken = {other for other in self._waiting if pts is not None and other < pts}
         if pts not in self._waiting or (overtaken and not believed):
-            self._one_to_one = False
+            self._unpair()
             return
         self._missing += len(overtaken)
         self._waiting -= overtaken | {pts}
 
     def ended(self) -> None:
         """Note that nothing more will come out."""
-        if self._one_to_one and self.damaged:
+        if self.damaged:
             self._missing += len(self._waiting)
+        self._waiting.clear()
+
+    def _unpair(self) -> None:
+        self._one_to_one = False
         self._waiting.clear()
