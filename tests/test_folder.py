@@ -64,14 +64,24 @@ def test_a_file_is_replaced_as_a_whole(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
+def full(self: Path, data: bytes) -> int:
+    raise OSError(28, "No space left on device")
+
+
+def test_a_file_with_room_is_written_over_on_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "track_metrics.json"
+    folder.replace_json(path, {"status": "running"}, reserve=100)
+    assert path.stat().st_size == 101
+    monkeypatch.setattr(Path, "write_bytes", full)
+    folder.replace_json(path, {"status": "failed"})
+    assert json.loads(path.read_text()) == {"status": "failed"}
+    assert path.stat().st_size < 101
+
+
 def test_a_full_disk_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "progress.json"
     folder.replace_json(path, {"frames_done": 1})
-
-    def full(self: Path, data: bytes) -> int:
-        raise OSError(28, "No space left on device")
-
     monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(SinkError, match="No space left"):
-        folder.replace_json(path, {"frames_done": 2})
+        folder.replace_json(path, {"frames_done": 12345})
     assert json.loads(path.read_text()) == {"frames_done": 1}

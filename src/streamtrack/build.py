@@ -32,11 +32,16 @@ from streamtrack.metrics import (
 from streamtrack.models.detector import Detector, load_detector
 from streamtrack.models.zoo import ResolvedModel
 from streamtrack.models.zoo import resolve as resolve_model
+from streamtrack.params import TrackerParams
 from streamtrack.pipeline import Plan, StagePipeline, Stages
 from streamtrack.tracking.tracker import ByteTracker
 from streamtrack.types import NS_PER_S, Result, RunInfo, SourceInfo
 
 STDOUT = "-"
+FOREVER_NS = 2**62 - 1
+"""The longest that a tracker can keep what it has lost: 146 years."""
+_METRICS_ROOM = 16_384
+"""Bytes kept for the metrics from the start, so that they can say that the disk was full."""
 _log = logging.getLogger("streamtrack")
 
 
@@ -176,7 +181,7 @@ class Pipeline(StagePipeline):
         found = self._model = resolve_model(settings.model, settings.head, config.model_dir(), say=self._say)
         return Plan(
             open_detector=lambda: self._open_detector(found),
-            make_tracker=lambda: self._make_tracker(info),
+            make_tracker=lambda: make_tracker(self._config.tracker, info.sample_rate),
             run_info=lambda: self._run_info(info, found),
         )
 
@@ -196,16 +201,6 @@ class Pipeline(StagePipeline):
         return RunInfo(
             source=info, model=model.name, class_names=spec.classes, keypoints=spec.keypoints, folder=self.folder
         )
-
-    def _make_tracker(self, info: SourceInfo) -> ByteTracker:
-        params = self._config.tracker
-        seconds = params.max_gap_s
-        if info.sample_rate:
-            # track_buffer counts source frames times the stride: with it, processed frames.
-            seconds = min(seconds, params.track_buffer / info.sample_rate)
-        tracker = ByteTracker(params, max_lost_ns=round(seconds * NS_PER_S))
-        tracker.warm_up()
-        return tracker
 
     def _make_sinks(self, *, to_stdout: bool, extra: Sequence[str | Sink]) -> list[tuple[str, Sink]]:
         output = self._config.output
@@ -239,8 +234,9 @@ class Pipeline(StagePipeline):
 
     def _write_state(self, metrics: Metrics) -> None:
         if self._folder_ready and self.folder is not None:
+            reserve = _METRICS_ROOM if metrics.status == "running" else 0
+            folder.replace_json(self.folder / folder.METRICS, metrics, reserve=reserve)
             self._write_progress()
-            folder.replace_json(self.folder / folder.METRICS, metrics)
 
     def _write_progress(self) -> None:
         if self._folder_ready and self.folder is not None:
@@ -272,6 +268,22 @@ class Pipeline(StagePipeline):
             channels=self.channel_stats(),
             process=measure_process(self._watch, ledger),
         )
+
+
+def make_tracker(params: TrackerParams, sample_rate: float) -> ByteTracker:
+    """Return the tracker that a run uses; a tape that is tracked again gets the same.
+
+    Args:
+        params: its settings.
+        sample_rate: frames a second of media that it will see; 0 where that cannot be known.
+    """
+    seconds = params.max_gap_s
+    if sample_rate:
+        # track_buffer counts source frames times the stride: with it, processed frames.
+        seconds = min(seconds, params.track_buffer / sample_rate)
+    tracker = ByteTracker(params, max_lost_ns=min(round(seconds * NS_PER_S), FOREVER_NS))
+    tracker.warm_up()
+    return tracker
 
 
 def run(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from pathlib import Path
@@ -13,8 +14,11 @@ from streamtrack.errors import SinkError
 
 METRICS = "track_metrics.json"
 PROGRESS = "progress.json"
+DETECTIONS = "detections.jsonl"
+FRAMES = "frames.jsonl"
+TRACKS = "tracks.jsonl"
 # What a run writes, and so all that ``overwrite`` may remove.
-_OUTPUTS = ("detections.jsonl", "tracks.jsonl", "annotated.mp4", "report.png", "crops", "frames", METRICS, PROGRESS)
+_OUTPUTS = (DETECTIONS, FRAMES, TRACKS, "annotated.mp4", "report.png", "crops", "frames", METRICS, PROGRESS)
 
 
 def prepare(path: Path, *, overwrite: bool) -> Path:
@@ -53,16 +57,37 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def replace_json(path: Path, value: Any) -> None:
+def replace_json(path: Path, value: Any, *, reserve: int = 0) -> None:
     """Write ``value`` as indented JSON to ``path`` so that a reader sees the old file or the new one, never a part.
+
+    Where the disk has no room for a second file, the new one is written over the old one if it fits there.
+
+    Args:
+        path: the file.
+        value: what msgspec can encode.
+        reserve: fill the file with blanks up to this many bytes, so that a later version fits in a full disk, too.
 
     Raises:
         SinkError: it cannot be written; the old file stays as it was.
     """
+    data = msgspec.json.format(msgspec.json.encode(value), indent=2).ljust(reserve) + b"\n"
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        temporary.write_bytes(msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n")
+        temporary.write_bytes(data)
         temporary.replace(path)
     except OSError as error:
         temporary.unlink(missing_ok=True)
-        raise SinkError(f"Cannot write '{path}': {error.strerror}.") from error
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT) or not _written_over(path, data):
+            raise SinkError(f"Cannot write '{path}': {error.strerror}.") from error
+
+
+def _written_over(path: Path, data: bytes) -> bool:
+    try:
+        if path.stat().st_size < len(data):
+            return False
+        with path.open("r+b") as file:
+            file.write(data)
+            file.truncate()
+    except OSError:
+        return False
+    return True
