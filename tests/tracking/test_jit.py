@@ -1,5 +1,6 @@
 """Where compiled kernels are kept: on a usual machine, on a read-only one, and on one with no place at all."""
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -63,6 +64,13 @@ def test_a_read_only_package_uses_the_home_and_says_so(machine: Machine) -> None
     assert folder is not None
     assert folder.parent == machine.home / ".cache" / "streamtrack"
     assert note == f"compiled kernels are kept in {folder.parent}: cannot write to {machine.package / '__pycache__'}"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_full_disk_is_no_place(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Path("/dev/full").open("wb", buffering=0) as full:
+        monkeypatch.setattr("tempfile.TemporaryFile", lambda dir: contextlib.nullcontext(full))
+        assert _jit._place()[0] is None
 
 
 def test_the_users_cache_folder_is_honoured(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,13 +23,15 @@ R = TypeVar("R")
 
 # Its settings are made at import time, so a type checker does not see them.
 _config = cast(Any, numba.config)
+_ROOM = 1 << 20  # bytes; the kernels take about half of it
 _PACKAGE = Path(__file__).resolve().parent
 
 
 def _usable(folder: Path) -> bool:
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
+        with tempfile.TemporaryFile(dir=folder) as probe:
+            probe.write(bytes(_ROOM))  # on a full disk numba would fail in the middle of the first update
             return True
     except OSError:
         return False
