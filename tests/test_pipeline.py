@@ -262,6 +262,25 @@ def test_leaving_early_stops_promptly_and_accounts_for_every_frame() -> None:
     assert sum(ledger[1:]) == ledger.seen == source.stats.seen
 
 
+def test_a_source_that_waits_for_ever_is_woken() -> None:
+    class Silent(ScriptedSource):
+        def __init__(self) -> None:
+            super().__init__(1)
+            self._woken = threading.Event()
+
+        def __iter__(self) -> Iterator[Frame]:
+            yield from super().__iter__()
+            self._woken.wait()
+
+        def interrupt(self) -> None:
+            self._woken.set()
+
+    source = Silent()
+    with make(source) as pipeline:
+        next(iter(pipeline))
+    assert source.closed_on
+
+
 def test_an_error_of_the_caller_is_the_one_that_is_raised() -> None:
     sink = Recorder()
 

@@ -35,9 +35,9 @@ class Source(Protocol):
     """Yields frames. Created, iterated and closed on one thread: the decode thread.
 
     A source class is constructed as ``SourceClass(uri, options)`` and is open once constructed: ``info`` is complete.
-    It raises
-    ``SourceOpenError`` where it cannot open. Every blocking call inside returns within about a second, so that a stop
-    is prompt.
+    It raises ``SourceOpenError`` where it cannot open. Every blocking call inside returns within about a second, so
+    that a stop is prompt; where that cannot be, a further method ``interrupt()`` ends the wait. It is called from
+    another thread when the run stops.
     """
 
     info: SourceInfo

@@ -129,6 +129,7 @@ class StagePipeline:
         self._live = False
         self._finished = False
         self._stats = SourceStats()
+        self._source: Source | None = None
         self._info: SourceInfo | None = None
         self.clocks = {name: StageClock() for name in ("decode", "detect", "track", *self._sink_names())}
         self.totals = Totals()
@@ -204,6 +205,8 @@ class StagePipeline:
         return self._group.join(None if self._finished else _STOP_TIMEOUT_S)
 
     def _cancel_input(self) -> None:
+        # A source that waits for somebody else, such as a silent pipe, may offer to be woken.
+        getattr(self._source, "interrupt", lambda: None)()
         self._frames.cancel()
         self._found.cancel()
 
@@ -223,7 +226,7 @@ class StagePipeline:
     def _decode(self) -> None:
         source = self._stages.open_source()
         try:
-            self._info, self._stats = source.info, source.stats
+            self._source, self._info, self._stats = source, source.info, source.stats
             self._live = self._frames.drop_oldest = source.info.live
             self._source_open.set()
             self._feed(iter(source))
