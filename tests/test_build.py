@@ -73,7 +73,7 @@ def test_a_run_leaves_records_that_agree_with_each_other(clip: Path, model: str,
     assert set(metrics.stages) == {"decode", "detect", "track", "sink jsonl"}
     assert summary.metrics == metrics
     assert sorted(path.name for path in out.iterdir()) == [
-        "detections.jsonl", "progress.json", "track_metrics.json", "tracks.jsonl",
+        "detections.jsonl", "frames.jsonl", "progress.json", "track_metrics.json", "tracks.jsonl",
     ]  # fmt: skip
 
 

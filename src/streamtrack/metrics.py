@@ -60,6 +60,8 @@ class SourceMetrics(msgspec.Struct, kw_only=True):
     width: int
     height: int
     fps: float
+    sample_rate: float
+    """Frames a second of media that were looked at; 0 where it cannot be known."""
     duration_s: float | None
     sampling: str
     live: bool
@@ -176,7 +178,9 @@ def measure_source(pipeline: StagePipeline) -> SourceMetrics:
         codec=info.codec,
         width=info.width,
         height=info.height,
-        fps=round(info.rate, 4),
+        # Not rounded: retracking turns frames into seconds with them, and must do as the run did.
+        fps=info.rate,
+        sample_rate=info.sample_rate,
         duration_s=info.duration_s,
         sampling=info.sampling,
         live=info.live,

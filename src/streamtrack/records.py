@@ -36,6 +36,18 @@ class DetectionRecord(msgspec.Struct, frozen=True, kw_only=True):
     """None where no confirmed track claims it."""
 
 
+class FrameRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """One processed frame, with detections or without: a line of ``frames.jsonl``."""
+
+    schema_version: int = SCHEMA_VERSION
+    frame_idx: int
+    ts_s: float
+    pts_ns: int
+    """The same in whole ns, as the tracker was given it."""
+    detections: int
+    """Lines it has in ``detections.jsonl``, all written before this one."""
+
+
 class BoxSample(msgspec.Struct, frozen=True, kw_only=True):
     """One observation of a track."""
 
@@ -70,6 +82,12 @@ def shortest(values: NDArray[np.float32]) -> list[Any]:
     if values.ndim > 1:
         return [shortest(row) for row in values]
     return [float(str(value)) for value in values]
+
+
+def frame_record(result: Result) -> FrameRecord:
+    """Return the record of the frame of ``result``."""
+    frame = result.frame
+    return FrameRecord(frame_idx=frame.index, ts_s=frame.ts_s, pts_ns=frame.pts_ns, detections=len(result.detections))
 
 
 def detection_records(result: Result) -> Iterator[DetectionRecord]:

@@ -32,10 +32,15 @@ def test_records_are_on_disk_as_they_happen(tmp_path: Path) -> None:
     sink = JsonlSink()
     sink.open(make_info(tmp_path))
     expected = 0
-    for result in walk(20):
+    for frames, result in enumerate(walk(20), 1):
         sink.write(result)
         expected += len(result.detections)
         assert len(lines(tmp_path / "detections.jsonl")) == expected
+        assert len(lines(tmp_path / "frames.jsonl")) == frames
+        assert lines(tmp_path / "frames.jsonl")[-1] == {
+            "schema_version": 1, "frame_idx": result.frame.index, "ts_s": result.frame.ts_s,
+            "pts_ns": result.frame.pts_ns, "detections": len(result.detections),
+        }  # fmt: skip
     ended_before_close = len(lines(tmp_path / "tracks.jsonl"))
     sink.close()
     assert ended_before_close == 1
@@ -43,7 +48,7 @@ def test_records_are_on_disk_as_they_happen(tmp_path: Path) -> None:
 
 
 def test_a_file_can_be_renamed_or_left_out(tmp_path: Path) -> None:
-    sink = JsonlSink(detections="", tracks="t.jsonl")
+    sink = JsonlSink(detections="", frames="", tracks="t.jsonl")
     sink.open(make_info(tmp_path))
     for result in walk(5):
         sink.write(result)

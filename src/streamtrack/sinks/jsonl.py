@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from streamtrack.errors import SinkError
-from streamtrack.records import TrackLedger, detection_records
+from streamtrack.records import TrackLedger, detection_records, frame_record
 from streamtrack.types import Result, RunInfo
 
 
@@ -54,16 +54,22 @@ class LineFile:
 
 
 class JsonlSink:
-    """Writes a line per detection as it happens and a line per track when it ends.
+    """Writes a line per detection and per frame as they happen, and a line per track when it ends.
+
+    Detections and frames together are a tape: the tracker can be run again from them, without the video.
 
     Args:
         detections: name of the file of detections, inside the run's folder; empty for none.
+        frames: name of the file of frames, likewise.
         tracks: name of the file of tracks, likewise.
     """
 
-    def __init__(self, *, detections: str = "detections.jsonl", tracks: str = "tracks.jsonl") -> None:
-        self._names = (detections, tracks)
+    def __init__(
+        self, *, detections: str = "detections.jsonl", frames: str = "frames.jsonl", tracks: str = "tracks.jsonl"
+    ) -> None:
+        self._names = (detections, frames, tracks)
         self._detections: LineFile | None = None
+        self._frames: LineFile | None = None
         self._tracks: LineFile | None = None
         self._ledger = TrackLedger()
 
@@ -74,12 +80,16 @@ class JsonlSink:
         for name in self._names:
             if name != os.path.basename(name):
                 raise SinkError(f"'{name}' is not a plain file name; the sink 'jsonl' writes inside the run's folder.")
-        self._detections, self._tracks = (LineFile(info.folder / name) if name else None for name in self._names)
+        self._detections, self._frames, self._tracks = (
+            LineFile(info.folder / name) if name else None for name in self._names
+        )
 
     def write(self, result: Result) -> None:
-        """Append the frame's detections and the tracks that ended."""
+        """Append the frame's detections, then the frame, and the tracks that ended."""
         if self._detections:
             self._detections.write(detection_records(result))
+        if self._frames:
+            self._frames.write([frame_record(result)])
         ended = self._ledger.add(result)
         if self._tracks and ended:
             self._tracks.write(ended)
@@ -90,6 +100,6 @@ class JsonlSink:
             if self._tracks:
                 self._tracks.write(self._ledger.finish())
         finally:
-            for file in (self._detections, self._tracks):
+            for file in (self._detections, self._frames, self._tracks):
                 if file:
                     file.close()
