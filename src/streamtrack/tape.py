@@ -1,0 +1,306 @@
+"""A tape: the detections of a run, frame by frame, for the tracker to go through again without the video.
+
+A run's folder is one: ``detections.jsonl`` says what was found, ``frames.jsonl`` which frames were looked at and when,
+those without a detection too, and ``track_metrics.json`` with which settings. So is a MOTChallenge ``det.txt``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, Final, NoReturn, TypeVar
+
+import msgspec
+import numpy as np
+
+from streamtrack import folder
+from streamtrack.errors import ConfigError, SourceError, SourceOpenError
+from streamtrack.motchallenge import SequenceInfo, read_rows, sequence_info
+from streamtrack.records import DetectionRecord, FrameRecord
+from streamtrack.types import NS_PER_S, Detections, Frame, Int64Array, SourceInfo
+
+DEFAULT_RATE: Final = 30.0
+Record = TypeVar("Record", bound=msgspec.Struct)
+
+
+class _NoPicture:
+    """Stands where the pixels of a frame would be."""
+
+    def rgb(self, region: tuple[int, int, int, int], size: tuple[int, int], *, planar: bool) -> NoReturn:
+        raise SourceError("A tape holds detections, not pictures: this needs a run on the video.")
+
+
+_NO_PICTURE: Final = _NoPicture()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Tape:
+    """F frames, what was found in each, and what is known of where they came from. Iterate it for the frames."""
+
+    source: SourceInfo
+    frames: Int64Array  # (F,) 0-based index in the source, ascending
+    pts_ns: Int64Array  # (F,) ascending
+    first: Int64Array  # (F,) the frame's detections are the rows from here
+    last: Int64Array  # (F,) up to here
+    found: Detections
+    """Of all frames, one after the other."""
+    track_ids: Int64Array  # (N,) the track that claimed each row of ``found`` in the run; -1 for none
+    complete: bool = True
+    """Whether frames without detections are among its frames, too."""
+    model: str = ""
+    settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    """Of the run's tracker; empty where there was no run."""
+    notes: tuple[str, ...] = ()
+    """What a person should know, a sentence each."""
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def __iter__(self) -> Iterator[tuple[Frame, Detections]]:
+        width, height, found = self.source.width, self.source.height, self.found
+        columns = (self.frames, self.pts_ns, self.first, self.last)
+        for index, pts_ns, a, b in zip(*(column.tolist() for column in columns), strict=True):
+            detections = Detections(found.boxes[a:b], found.scores[a:b], found.classes[a:b], found.keypoints[a:b])
+            yield Frame(index, pts_ns, width, height, _NO_PICTURE), detections
+
+    def strided(self, stride: int) -> Tape:
+        """Return a tape of the frames whose index is a multiple of ``stride``, as a run at that stride would see it.
+
+        Raises:
+            ConfigError: ``stride`` is below 1.
+        """
+        if stride < 1:
+            raise ConfigError(f"The stride must be at least 1, got {stride}.")
+        if stride == 1 or not len(self):
+            return self
+        kept = np.flatnonzero(self.frames % stride == 0)
+        step = max(1, int(np.gcd.reduce(self.frames)))
+        if self.source.sample_rate == self.source.rate / step:
+            rate = self.source.rate / math.lcm(step, stride)
+        else:
+            rate = self.source.sample_rate * len(kept) / len(self)
+        return dataclasses.replace(
+            self,
+            source=dataclasses.replace(
+                self.source, sample_rate=rate, sampling=f"frames 0, {stride}, {2 * stride}, ... of the tape"
+            ),
+            frames=self.frames[kept],
+            pts_ns=self.pts_ns[kept],
+            first=self.first[kept],
+            last=self.last[kept],
+        )
+
+
+def read_tape(path: Path, rate: float | None = None) -> Tape:
+    """Read a tape.
+
+    Args:
+        path: a run's folder or its ``detections.jsonl``; a MOTChallenge ``det.txt`` or the folder of its sequence.
+        rate: frames a second of a ``det.txt``; None for what its ``seqinfo.ini`` says, else 30.
+
+    Raises:
+        ConfigError: ``rate`` is not positive, or given for a run, which has its own times.
+        SourceError: there is no tape, or it is malformed.
+    """
+    if path.is_dir():
+        candidates = [path / folder.DETECTIONS, path / "det" / "det.txt", path / "det.txt"]
+        file = next((candidate for candidate in candidates if candidate.is_file()), None)
+        if file is None:
+            raise SourceOpenError(f"There is no tape in '{path}': neither {folder.DETECTIONS} nor det/det.txt.")
+    else:
+        file = path
+    if file.suffix != ".jsonl":
+        return _read_mot(file, rate)
+    if rate is not None:
+        raise ConfigError(f"'{file}' knows when its frames were: a rate is only for det.txt.")
+    return _read_run(file)
+
+
+# --- a run's folder ---
+
+
+class _Source(msgspec.Struct):
+    uri: str = ""
+    width: int = 0
+    height: int = 0
+    fps: float = 0.0
+    sample_rate: float = 0.0
+    duration_s: float | None = None
+    codec: str = ""
+    sampling: str = ""
+    live: bool = False
+
+
+class _Model(msgspec.Struct):
+    name: str = ""
+
+
+class _Settings(msgspec.Struct):
+    tracker: dict[str, Any] = msgspec.field(default_factory=dict)
+
+
+class _Metrics(msgspec.Struct):
+    """What is read of ``track_metrics.json``; whatever else it holds is of no concern here."""
+
+    source: _Source | None = None
+    model: _Model = msgspec.field(default_factory=_Model)
+    settings: _Settings = msgspec.field(default_factory=_Settings)
+
+
+def _read_run(file: Path) -> Tape:
+    records = _read_lines(file, DetectionRecord)
+    frames_file, metrics_file = file.with_name(folder.FRAMES), file.with_name(folder.METRICS)
+    notes = []
+    if complete := frames_file.is_file():
+        frames = _read_lines(frames_file, FrameRecord)
+        # A run that was killed may have written detections of a frame, but not yet the frame.
+        end = frames[-1].frame_idx if frames else -1
+        records = [record for record in records if record.frame_idx <= end]
+        times = [(frame.frame_idx, frame.pts_ns, frame.detections) for frame in frames]
+    else:
+        notes.append(f"There is no {folder.FRAMES}: frames without detections are missing, and tracks may differ.")
+        counts = Counter((record.frame_idx, round(record.ts_s * NS_PER_S)) for record in records)
+        times = [(index, pts_ns, count) for (index, pts_ns), count in counts.items()]
+    index, pts_ns, count = np.array(times, np.int64).reshape(-1, 3).T
+    starts = np.concatenate([[0], np.cumsum(count)])
+    if not np.array_equal(np.repeat(index, count), [record.frame_idx for record in records]):
+        raise SourceOpenError(f"'{file}' and '{frames_file}' are not of one run, or one of them was cut short.")
+    if metrics_file.is_file():
+        metrics = _read_metrics(metrics_file)
+    else:
+        notes.append(f"There is no {folder.METRICS}: the settings of the run are unknown.")
+        metrics = _Metrics()
+    found = metrics.source or _Source(uri=str(file))
+    return Tape(
+        SourceInfo(
+            uri=found.uri,
+            width=found.width,
+            height=found.height,
+            rate=found.fps,
+            frames_estimate=None,
+            duration_s=found.duration_s,
+            live=found.live,
+            codec=found.codec,
+            sampling=found.sampling,
+            sample_rate=found.sample_rate,
+        ),
+        *_checked_times(file, index, pts_ns),
+        starts[:-1],
+        starts[1:],
+        _detections(file, records),
+        np.array([-1 if record.track_id is None else record.track_id for record in records], np.int64),
+        complete=complete,
+        model=metrics.model.name,
+        settings=metrics.settings.tracker,
+        notes=tuple(notes),
+    )
+
+
+def _read_lines(file: Path, kind: type[Record]) -> list[Record]:
+    decoder = msgspec.json.Decoder(kind)
+    data = _read(file)
+    try:
+        return decoder.decode_lines(data)
+    except msgspec.DecodeError:
+        # The slow way, for the message only: which line is it?
+        for number, line in enumerate(data.splitlines(), 1):
+            try:
+                decoder.decode(line)
+            except msgspec.DecodeError as error:
+                raise SourceOpenError(f"'{file}', line {number} is not a record of a run: {_reason(error)}.") from error
+        raise
+
+
+def _read_metrics(file: Path) -> _Metrics:
+    try:
+        return msgspec.json.decode(_read(file), type=_Metrics)
+    except msgspec.DecodeError as error:
+        raise SourceOpenError(f"'{file}' does not hold the metrics of a run: {_reason(error)}.") from error
+
+
+def _read(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise SourceOpenError(f"Cannot read '{file}': {error.strerror}.") from error
+
+
+def _reason(error: msgspec.DecodeError) -> str:
+    return " ".join(str(error).split()).rstrip(".")
+
+
+def _checked_times(file: Path, index: Int64Array, pts_ns: Int64Array) -> tuple[Int64Array, Int64Array]:
+    back = (np.diff(index) <= 0) | (np.diff(pts_ns) <= 0)
+    if back.any():
+        k = int(np.argmax(back))
+        raise SourceOpenError(f"'{file}' is not in order of time: frame {index[k + 1]} comes after frame {index[k]}.")
+    return index, pts_ns
+
+
+def _detections(file: Path, records: Sequence[DetectionRecord]) -> Detections:
+    if len({(len(record.bbox), len(record.landmarks)) for record in records}) > 1:
+        raise SourceOpenError(f"'{file}' mixes detections with different numbers of landmarks.")
+    keypoints = len(records[0].landmarks) if records else 0
+    try:
+        return Detections(
+            np.array([record.bbox for record in records], np.float32).reshape(len(records), 4),
+            np.array([record.conf for record in records], np.float32),
+            np.array([record.class_id for record in records], np.int32),
+            np.array([record.landmarks for record in records], np.float32).reshape(len(records), keypoints, 2),
+        )
+    except ValueError as error:
+        raise SourceOpenError(f"'{file}' holds a bbox without 4 or a landmark without 2 numbers.") from error
+
+
+# --- MOTChallenge ---
+
+
+def _read_mot(file: Path, rate: float | None) -> Tape:
+    rows = read_rows(file, 7)
+    numbers = rows.whole(0, "frame", 1)
+    info = sequence_info(file) or SequenceInfo(file.stem, 0, 0.0, 0, 0)
+    last = int(numbers.max(initial=0))
+    if info.frames and last > info.frames:
+        raise SourceOpenError(f"'{file}' has a frame {last}, but its seqinfo.ini says that there are {info.frames}.")
+    notes: tuple[str, ...] = ()
+    if rate is None and not info.rate:
+        notes = (f"Nothing says how many frames a second '{file}' has: {DEFAULT_RATE:g} are assumed.",)
+    fps = (info.rate or DEFAULT_RATE) if rate is None else rate
+    if not 0 < fps < math.inf:
+        raise ConfigError(f"A rate of {fps:g} frames a second cannot be; give a number above 0.")
+    # What people write as 29.97 is meant in decimal.
+    period_ns = NS_PER_S / Fraction(str(fps))
+    index = np.arange(info.frames or last)
+    order = np.argsort(numbers, kind="stable")
+    count = len(order)
+    return Tape(
+        SourceInfo(
+            uri=str(file),
+            width=info.width,
+            height=info.height,
+            rate=fps,
+            frames_estimate=len(index),
+            duration_s=len(index) / fps,
+            live=False,
+            codec="",
+            sampling="every frame",
+            sample_rate=fps,
+        ),
+        index,
+        np.array([round(number * period_ns) for number in range(len(index))], np.int64),
+        np.searchsorted(numbers[order], index + 1, "left"),
+        np.searchsorted(numbers[order], index + 1, "right"),
+        Detections(
+            rows.corners()[order].astype(np.float32),
+            rows.values[order, 6].astype(np.float32),
+            np.zeros(count, np.int32),
+            np.empty((count, 0, 2), np.float32),
+        ),
+        np.full(count, -1),
+        notes=notes,
+    )
