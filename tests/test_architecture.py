@@ -52,16 +52,22 @@ MAY_IMPORT = {
     "sources": Row(VALUES, "numpy av"),
     "sinks": Row(f"{VALUES} records throttle folder", "numpy msgspec simplejpeg av PIL"),
     "motchallenge": Row("errors", "numpy"),
-    "tape": Row("errors types folder motchallenge records", "numpy msgspec"),
-    "evaluation": Row("errors types motchallenge tracking", "numpy numba"),
+    "tape": Row("types errors records folder motchallenge", "numpy msgspec"),
+    # Of the tracker it takes only the way to compile a kernel.
+    "evaluation": Row("errors folder motchallenge tape tracking", "numpy"),
     "pipeline": Row(f"{VALUES} models tracking channel threads"),
     "metrics": Row("types channel threads pipeline records", "msgspec"),
     "config": Row("params errors", "msgspec yaml"),
     "registry": Row("errors"),
     "build": Row(f"{VALUES} config folder metrics models pipeline registry threads tracking", "msgspec"),
+    "retracking": Row(
+        "types errors params config folder metrics pipeline registry build tape evaluation motchallenge",
+        "numpy msgspec",
+    ),
     "cli": Row(
         "errors",
-        lazily="streamtrack build config demo evaluation fetch metrics models registry tape types msgspec rich",
+        lazily="streamtrack build config demo evaluation fetch metrics models params registry retracking tape types "
+        "msgspec rich",
     ),
     "cli._terminal": Row("build metrics models.zoo", "rich"),
     "__main__": Row("cli"),
@@ -415,7 +421,10 @@ except SystemExit as end:
     [
         "import streamtrack",
         "import streamtrack.cli",
-        *(HELP.format(arguments=[*command, "--help"]) for command in ([], ["run"], ["demo"], ["models"], ["plugins"])),
+        *(
+            HELP.format(arguments=[*command, "--help"])
+            for command in ([], ["run"], ["retrack"], ["eval"], ["demo"], ["models"], ["plugins"])
+        ),
     ],
 )
 def test_starting_costs_no_third_party_import(code: str) -> None:
