@@ -19,6 +19,7 @@ MAX_DETECTIONS: Final = 10_000
 # Largest costs of the second association, of that with tentative tracks, and between duplicates: the official ones.
 _OTHER_LIMITS: Final = (0.5, 0.7, 0.15)
 _NEVER: Final = -(2**62)
+_NONE_ENDED: Final = np.empty(0, np.int64)
 
 
 class ByteTracker:
@@ -160,7 +161,7 @@ class ByteTracker:
             self._classes[:live].copy(),
             self._states[:live].copy(),
             self._rows[:live].copy(),
-            self._ended[:ended].copy(),
+            self._ended[:ended].copy() if ended else _NONE_ENDED,
         )
 
     def warm_up(self) -> None:
