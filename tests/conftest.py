@@ -37,6 +37,9 @@ def pytest_configure(config: pytest.Config) -> None:
     # A look inside a run that seems stuck: kill -USR1. pytest-timeout dumps all stacks on its own when it ends one.
     if hasattr(signal, "SIGUSR1"):
         faulthandler.register(signal.SIGUSR1, all_threads=True)
+    # A job in the background is started with SIGINT ignored, and so would be every program that a test interrupts.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
