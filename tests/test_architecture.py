@@ -66,7 +66,7 @@ MAY_IMPORT = {
     ),
     "cli": Row(
         "errors",
-        lazily="streamtrack build config demo evaluation fetch metrics models params registry retracking tape types "
+        lazily="streamtrack build config demo evaluation fetch folder metrics models params registry retracking tape types "
         "msgspec rich",
     ),
     "cli._terminal": Row("build metrics models.zoo", "rich"),

@@ -42,6 +42,8 @@ _NO_PICTURE: Final = _NoPicture()
 class Tape:
     """F frames, what was found in each, and what is known of where they came from. Iterate it for the frames."""
 
+    file: Path
+    """The one that holds the detections."""
     source: SourceInfo
     frames: Int64Array  # (F,) 0-based index in the source, ascending
     pts_ns: Int64Array  # (F,) ascending
@@ -177,6 +179,7 @@ def _read_run(file: Path) -> Tape:
         metrics = _Metrics()
     found = metrics.source or _Source(uri=str(file))
     return Tape(
+        file,
         SourceInfo(
             uri=found.uri,
             width=found.width,
@@ -279,6 +282,7 @@ def _read_mot(file: Path, rate: float | None) -> Tape:
     order = np.argsort(numbers, kind="stable")
     count = len(order)
     return Tape(
+        file,
         SourceInfo(
             uri=str(file),
             width=info.width,

@@ -118,11 +118,12 @@ def _judge(args: argparse.Namespace) -> Callable[[Outcome], Scores] | None:
 def _writing(args: argparse.Namespace, tape: Tape, params: TrackerParams) -> AbstractContextManager[Write | None]:
     from streamtrack import retracking
     from streamtrack.errors import ConfigError
+    from streamtrack.folder import FRAMES
 
     if not args.out:
         return nullcontext()
-    out, own = Path(args.out), Path(args.tape)
-    if out.resolve() in (own.resolve(), own.resolve().parent):
+    out, own = Path(args.out), tape.file.resolve()
+    if out.resolve() in (own, own.parent, own.with_name(FRAMES)):
         raise ConfigError(f"'{out}' is the tape itself. Choose another place with --out.")
     if out.suffix == ".txt":
         return retracking.writing_text(out, overwrite=args.overwrite)
@@ -155,7 +156,7 @@ def _print_outcome(tape: Tape, outcome: Outcome) -> None:
         ("Tracker", f"{_rate(tape, outcome)} frames/s, {1e6 * outcome.seconds / max(1, len(tape)):.1f} us a frame"),
     ]
     if outcome.ignored:
-        rows.append(("Ignored", f"{outcome.ignored} detections without area"))
+        rows.append(("Ignored", f"{outcome.ignored} of the detections, without area"))
     for label, text in rows:
         print(f"{label:8}  {text}")
 
