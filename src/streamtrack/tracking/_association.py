@@ -37,7 +37,8 @@ ORDER, CELL_OF, CELL_START = 3, 4, 5  # sorting into the grid
 CAME_FROM = 6  # the left box before a right box on the shortest path
 REACHED_BY = 7  # the last left box i whose search met a right box; -2 - i once its distance is final
 FRONTIER, SETTLED = 8, 9  # right boxes that were met; those whose distance is final
-LINK_ROWS = 10
+NEAR = 10  # right boxes that overlap a left one
+LINK_ROWS = 11
 
 BOXES_PER_CELL = 2
 COLUMNS_ONLY = 64
@@ -124,22 +125,25 @@ def _list_pairs(
         to_x = _cell(x1 + 1.0, low_x, high_x, per_px_x, n_x)
         from_y = _cell(y0 - tallest - 1.0, low_y, high_y, per_px_y, n_y)
         to_y = _cell(y1 + 1.0, low_y, high_y, per_px_y, n_y)
+        # Stored first and counted afterwards: a branch here would be guessed wrong once or twice for every box.
+        n = 0
         for y in range(from_y, to_y + 1):
             for k in range(links[CELL_START, y * n_x + from_x], links[CELL_START, y * n_x + to_x + 1]):
                 wide = min(x1, tables[SORTED_BOXES, X1, k]) - max(x0, tables[SORTED_BOXES, X0, k]) + 1.0
                 tall = min(y1, tables[SORTED_BOXES, Y1, k]) - max(y0, tables[SORTED_BOXES, Y0, k]) + 1.0
-                if not (wide > 0.0 and tall > 0.0) or tables[SORTED_BOXES, CLASS, k] != kind:
-                    continue
-                union = area + tables[SORTED_BOXES, AREA, k] - wide * tall
-                if not union > 0.0:  # a predicted box may be inside out
-                    continue
-                cost = 1.0 - wide * tall / union
-                if fuse_score:
-                    cost = 1.0 - (1.0 - cost) * tables[SORTED_BOXES, SCORE, k]
-                if cost <= limit:
-                    pair_right[n_pairs] = links[ORDER, k]
-                    pair_cost[n_pairs] = cost
-                    n_pairs += 1
+                links[NEAR, n] = k
+                n += (wide > 0.0) & (tall > 0.0) & (tables[SORTED_BOXES, CLASS, k] == kind)
+        for c in range(n):
+            k = links[NEAR, c]
+            wide = min(x1, tables[SORTED_BOXES, X1, k]) - max(x0, tables[SORTED_BOXES, X0, k]) + 1.0
+            tall = min(y1, tables[SORTED_BOXES, Y1, k]) - max(y0, tables[SORTED_BOXES, Y0, k]) + 1.0
+            union = area + tables[SORTED_BOXES, AREA, k] - wide * tall
+            cost = 1.0 - wide * tall / union
+            if fuse_score:
+                cost = 1.0 - (1.0 - cost) * tables[SORTED_BOXES, SCORE, k]
+            pair_right[n_pairs] = links[ORDER, k]
+            pair_cost[n_pairs] = cost
+            n_pairs += (union > 0.0) & (cost <= limit)  # a predicted box may be inside out
         links[ROW_START, i + 1] = n_pairs
     return n_left
 
