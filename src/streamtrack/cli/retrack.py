@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -58,7 +59,6 @@ def run(args: argparse.Namespace) -> int:
         SourceError: the tape or the ground truth cannot be read.
         SinkError: the output cannot be written.
     """
-    from streamtrack.cli import _terminal
     from streamtrack.errors import ConfigError
     from streamtrack.tape import read_tape
 
@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError("A sweep prints a table and writes no tracks: give --sweep or --out.")
     tape = read_tape(Path(args.tape), args.fps).strided(args.stride)
     for note in tape.notes:
-        _terminal.say(note)
+        print(f"streamtrack: {note}", file=sys.stderr)
     if args.sweep:
         _sweep(args, tape)
     else:
