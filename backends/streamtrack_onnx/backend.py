@@ -35,6 +35,8 @@ class OnnxBackend:
         The stored size of the input is replaced where ``options.input_size`` gives another, and made free where the
         spec says that the model takes any.
         """
+        # What people run on their own machine is nobody else's business.
+        ort.disable_telemetry_events()
         device, provider = _provider(options.device)
         if not model.is_file():
             raise ModelLoadError(f"There is no model file {model}.")
