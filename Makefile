@@ -24,12 +24,12 @@ define install
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench lint type fmt build clean erase kernels coverage try-wheel lock
+.PHONY: help demo test check bench bench-tracker lint type fmt build clean erase kernels coverage try-wheel lock
 .NOTPARALLEL:
 
 help:  ## List the targets
 	@echo 'make TARGET, where TARGET is one of'
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1|\2/p' $(firstword $(MAKEFILE_LIST)) | awk -F'|' '{ printf "%-9s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' $(firstword $(MAKEFILE_LIST)) | awk -F'|' '{ printf "%-15s %s\n", $$1, $$2 }'
 
 # --- the environment: one folder, a stamp for each set of packages in it ---
 
@@ -61,7 +61,7 @@ test: $(VENV)/.dev  ## Run the tests: make test [ARGS='-k name']
 	$(PYTEST) $(ARGS)
 
 clean:  ## Remove everything that make made
-	rm -rf .venv build dist demo .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-peers build dist demo .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find src backends tests benchmarks -name __pycache__ -prune -exec rm -rf {} +
 
 # --- for those who change it ---
@@ -83,6 +83,17 @@ fmt: $(VENV)/.dev  ## Format the code and repair what ruff can
 
 bench: $(VENV)/.dev  ## Run the benchmarks, timed
 	@for bench in benchmarks/bench_*.py; do echo; echo "== $$bench"; $(BIN)/python "$$bench" || exit 1; done
+
+# Other trackers bring their own packages, so they live in an environment of their own.
+bench-tracker:  ## Compare the tracker with others from PyPI: make bench-tracker [ARGS='--mot det.txt']
+	@$(MAKE) --no-print-directory VENV=.venv-peers .venv-peers/.peers
+	@.venv-peers/bin/python benchmarks/bench_tracker.py $(ARGS)
+
+$(VENV)/.peers: requirements/peers.txt pyproject.toml | $(BIN)/python
+	@echo 'installing streamtrack and the trackers that it is compared with'
+	@$(call install,--require-hashes -r requirements/peers.txt)
+	@$(call install,--no-deps --no-build-isolation -e .)
+	@touch $@
 
 # What an interrupted run left would count as covered.
 erase: $(VENV)/.dev
@@ -112,3 +123,4 @@ LOCK := "$(UV)" pip compile --quiet --universal --python-version 3.11 --generate
 lock:  ## Pin what pyproject.toml asks for, keeping the pins that fit (needs uv)
 	$(LOCK) pyproject.toml requirements/build.in --group dev -o requirements/dev.txt
 	$(LOCK) pyproject.toml requirements/build.in -c requirements/dev.txt -o requirements/run.txt
+	$(LOCK) pyproject.toml requirements/build.in --group peers -c requirements/dev.txt -o requirements/peers.txt

@@ -21,7 +21,7 @@ from streamtrack import config
 
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-TARGETS = ["help", "demo", "test", "check", "bench", "lint", "type", "fmt", "build", "clean"]
+TARGETS = ["help", "demo", "test", "check", "bench", "bench-tracker", "lint", "type", "fmt", "build", "clean"]
 
 needs_make = pytest.mark.requires(program="make", install="apt-get install make")
 
@@ -115,16 +115,19 @@ def names_of(requirements: list[str]) -> set[str]:
 
 
 def test_every_dependency_is_pinned_with_hashes() -> None:
-    run, dev = pins("run.txt"), pins("dev.txt")
+    run, dev, peers = pins("run.txt"), pins("dev.txt"), pins("peers.txt")
     assert names_of(PROJECT["project"]["dependencies"]) <= run <= dev
     assert names_of(PROJECT["dependency-groups"]["dev"]) <= dev
+    assert names_of(PROJECT["dependency-groups"]["peers"]) | run <= peers
     assert not run & {"pytest", "mypy", "ruff", "scipy", "hypothesis"}
 
 
-def test_the_pins_of_both_files_agree() -> None:
-    text = {name: (ROOT / "requirements" / name).read_text(encoding="utf-8") for name in ("run.txt", "dev.txt")}
+def test_the_pins_of_all_files_agree() -> None:
+    files = ("run.txt", "dev.txt", "peers.txt")
+    text = {name: (ROOT / "requirements" / name).read_text(encoding="utf-8") for name in files}
     versions = {name: set(re.findall(r"^[a-z0-9-]+==.*[^\\\s]", text[name], re.MULTILINE)) for name in text}
     assert versions["run.txt"] <= versions["dev.txt"]
+    assert versions["run.txt"] <= versions["peers.txt"]
 
 
 # --- the Makefile ---
@@ -167,7 +170,7 @@ def script(path: Path, text: str) -> Path:
 
 @needs_make
 def test_make_alone_lists_every_target(make: Make) -> None:
-    listed = re.findall(r"^  ([a-z]+) +\S", make().stdout, re.MULTILINE)
+    listed = re.findall(r"^  ([a-z-]+) +\S", make().stdout, re.MULTILINE)
     assert set(TARGETS) <= set(listed)
 
 
