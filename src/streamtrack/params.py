@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
@@ -13,6 +13,9 @@ Unit = Annotated[float, Meta(ge=0.0, le=1.0)]
 class TrackerParams(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """ByteTrack's parameters under their published names (Zhang et al., ECCV 2022)."""
 
+    mode: Literal["time", "reference"] = "time"
+    """``time`` measures time and is right at any stride and frame rate; ``reference`` is the official code, which
+    counts updates, id by id."""
     high_thresh: Unit = 0.45
     """Detections with a score above this take part in the first association."""
     new_thresh: Unit = 0.55
@@ -27,6 +30,12 @@ class TrackerParams(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """How long a track without a detection is kept, in source frames times the stride."""
     max_gap_s: Annotated[float, Meta(gt=0)] = 2.5
     """The same in seconds; the shorter of the two binds."""
+    class_aware: bool = True
+    """Detections and tracks of different classes never match; else a track has the class of its last detection."""
+    min_area: Annotated[float, Meta(ge=0)] = 0.0
+    """Detections smaller than this, in px^2 of the source, are left out."""
+    raw_boxes: bool = False
+    """Report the box of the matched detection instead of the filter's."""
 
 
 class DetectorParams(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -41,3 +50,15 @@ class DetectorParams(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """Boxes whose shorter side is under this many source px are not detections."""
     max_detections: Annotated[int, Meta(ge=1)] = 1000
     """At most this many per frame, the strongest."""
+
+
+class SceneParams(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What counts as a cut, the end of a shot and of all tracks in it."""
+
+    cuts: bool = True
+    """Whether a cut ends tracks; without, tracks may go on from one shot into the next."""
+    cut_threshold: Annotated[float, Meta(gt=0, le=1)] = 0.2
+    """Pictures that differ by at least this share, and by much more than those shortly before, have a cut between
+    them. Lower it when cuts between similar shots are missed, raise it when there are too many."""
+    min_shot_s: Annotated[float, Meta(ge=0)] = 0.25
+    """After a cut no other is seen for so many seconds."""

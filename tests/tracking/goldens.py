@@ -22,7 +22,7 @@ FOLDER = Path(__file__).parent.parent / "golden" / "bytetrack"
 STRIDES = (1, 3, 6, 10)
 MAX_LOST = 30
 """Lifetime of a lost track, in updates."""
-PARAMS = TrackerParams(high_thresh=0.6, new_thresh=0.7, low_thresh=0.1, match_thresh=0.9)
+PARAMS = TrackerParams(mode="reference", high_thresh=0.6, new_thresh=0.7, low_thresh=0.1, match_thresh=0.9)
 """The settings of the official code."""
 SCENES = {
     "street": Scene(11, frames=90, objects=16),

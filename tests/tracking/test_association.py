@@ -24,17 +24,37 @@ class Workspace:
         self.pair_right = np.full(pairs, -99, np.int64)
         self.pair_cost = np.full(pairs, np.nan)
 
-    def put(self, side: int, boxes: Matrix, kinds: Matrix, scores: Matrix | None = None) -> None:
+    def put(self, side: int, boxes: Matrix, kinds: Matrix, scores: Matrix | None = None, margin: float = 0.5) -> None:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            heights = np.nan_to_num(np.log(boxes[:, 3] - boxes[:, 1]))
         for i, box in enumerate(boxes):
             self.tables[side, association.X0 : association.Y1 + 1, i] = box
-            self.tables[side, association.AREA, i] = (box[2] - box[0] + 1) * (box[3] - box[1] + 1)
+            self.tables[side, association.MARGIN, i] = margin
+            self.tables[side, association.LOG_HEIGHT, i] = heights[i]
             self.tables[side, association.CLASS, i] = kinds[i]
             self.tables[side, association.SCORE, i] = 1.0 if scores is None else scores[i]
 
-    def pairs(self, n_left: int, n_right: int, limit: float, fuse: bool) -> dict[tuple[int, int], float]:
+    def pairs(
+        self,
+        n_left: int,
+        n_right: int,
+        limit: float,
+        fuse: bool,
+        any_class: bool = False,
+        height_cost: float = 0.0,
+    ) -> dict[tuple[int, int], float]:
         """Run ``find_pairs`` and return what it lists."""
         self.pair_right, self.pair_cost = association.find_pairs(
-            self.tables, self.links, n_left, n_right, limit, fuse, self.pair_right, self.pair_cost
+            self.tables,
+            self.links,
+            n_left,
+            n_right,
+            limit,
+            fuse,
+            any_class,
+            height_cost,
+            self.pair_right,
+            self.pair_cost,
         )
         starts = self.links[association.ROW_START]
         return {

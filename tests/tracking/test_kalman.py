@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from naive import Kalman, Matrix
 
-from streamtrack.tracking import _kalman
+from streamtrack.tracking import _kalman, _state
 from streamtrack.tracking._jit import kernel
 
 SLOT = 1
@@ -48,7 +48,7 @@ steps = st.lists(st.one_of(boxes, st.sampled_from([0.5, 1.0, 1.0, 3.0])), max_si
 
 @given(boxes, steps)
 def test_kernels_follow_the_full_matrix(first: Matrix, then: list[Matrix | float]) -> None:
-    motion = np.full((_kalman.MOTION_ROWS, 3), math.pi)
+    motion = np.full((_state.STATE_ROWS, 3), math.pi)
     start(motion, SLOT, *first)
     twin = Kalman(first)
     for step in then:

@@ -11,7 +11,7 @@ from naive import NaiveByteTracker
 from scenes import Scene, detect
 
 from streamtrack.params import TrackerParams
-from streamtrack.tracking import _kernels
+from streamtrack.tracking import _state
 from streamtrack.tracking.tracker import ByteTracker
 from streamtrack.types import Detections
 
@@ -49,6 +49,7 @@ scenes = st.builds(
 )
 thresholds = st.builds(
     TrackerParams,
+    mode=st.just("reference"),
     high_thresh=st.sampled_from([0.45, 0.6]),
     new_thresh=st.sampled_from([0.3, 0.55, 0.7]),
     low_thresh=st.sampled_from([0.1, 0.6]),
@@ -70,12 +71,12 @@ def test_kernels_count_a_lifetime_in_time_not_in_updates(seed: int, gaps_ns: lis
     frames = detect(Scene(seed, frames=len(gaps_ns), objects=6, dropout=0.4))
     times_ns = [sum(gaps_ns[: k + 1]) for k in range(len(gaps_ns))]
     assert all(a < b for a, b in pairwise(times_ns))
-    compare(TrackerParams(), frames, times_ns, 10**9)
+    compare(TrackerParams(mode="reference"), frames, times_ns, 10**9)
 
 
 def test_kernels_track_a_scene_that_outgrows_every_array() -> None:
     scene = Scene(1, frames=8, objects=20 if numba.config.DISABLE_JIT else 150)
-    assert compare(TrackerParams(), detect(scene), list(range(8)), 3) > 100
+    assert compare(TrackerParams(mode="reference"), detect(scene), list(range(8)), 3) > 100
 
 
 @pytest.mark.parametrize(
@@ -93,5 +94,5 @@ def test_kernels_track_a_scene_that_outgrows_every_array() -> None:
 )
 def test_kernels_find_the_row_that_cannot_be(box: tuple[float, ...], score: float) -> None:
     boxes = np.array([(0, 0, 1, 1), (5, 5, 5, 5), box], np.float32)
-    assert _kernels.first_bad_row(boxes, np.array([0.0, 1.0, score], np.float32)) == 2
-    assert _kernels.first_bad_row(boxes[:2], np.array([0.0, 1.0], np.float32)) == -1
+    assert _state.first_bad_row(boxes, np.array([0.0, 1.0, score], np.float32)) == 2
+    assert _state.first_bad_row(boxes[:2], np.array([0.0, 1.0], np.float32)) == -1

@@ -28,7 +28,7 @@ def moved(box: tuple[float, ...], dx: float) -> tuple[float, ...]:
 
 @pytest.fixture
 def tracker() -> ByteTracker:
-    return ByteTracker(TrackerParams(), max_lost_ns=100)
+    return ByteTracker(TrackerParams(mode="reference"), max_lost_ns=100)
 
 
 def test_a_life_from_birth_to_end(tracker: ByteTracker) -> None:

@@ -25,9 +25,11 @@ Number = TypeVar("Number", np.float64, np.int64)
 
 LEFT_BOXES, RIGHT_BOXES, SORTED_BOXES, PRICES = 0, 1, 2, 3
 TABLES = 4
-# Rows of a table of boxes: corners in px, the area, the score of the detection, the class (a whole number).
-X0, Y0, X1, Y1, AREA, SCORE, CLASS = 0, 1, 2, 3, 4, 5, 6
-TABLE_ROWS = 7
+# Rows of a table of boxes: corners in px, the score of the detection, the class (a whole number), the logarithm of the
+# height, and of left boxes only the margin in px: how far a pair's two boxes are grown on every side.
+X0, Y0, X1, Y1, SCORE, CLASS, LOG_HEIGHT, MARGIN = 0, 1, 2, 3, 4, 5, 6, 7
+TABLE_ROWS = 8
+RIGHT_ROWS = 7
 # Rows of PRICES: dual variables of the assignment, and the length of the shortest path to a right box.
 LEFT_PRICE, RIGHT_PRICE, DISTANCE = 0, 1, 2
 
@@ -43,16 +45,6 @@ LINK_ROWS = 11
 BOXES_PER_CELL = 2
 COLUMNS_ONLY = 64
 """Up to this many boxes a grid of columns is quicker than one of cells."""
-
-
-@inlined
-def put_box(tables: Float64Array, side: int, i: int, x0: float, y0: float, x1: float, y1: float) -> None:
-    """Write a box's corners and area; pixels are counted, both edges included, as the official code does."""
-    tables[side, X0, i] = x0
-    tables[side, Y0, i] = y0
-    tables[side, X1, i] = x1
-    tables[side, Y1, i] = y1
-    tables[side, AREA, i] = (x1 - x0 + 1.0) * (y1 - y0 + 1.0)
 
 
 @inlined
@@ -92,7 +84,7 @@ def _sort_into_cells(tables: Float64Array, links: Int64Array, n_right: int, n_ce
         k = links[CELL_START, links[CELL_OF, j]] - 1
         links[CELL_START, links[CELL_OF, j]] = k
         links[ORDER, k] = j
-        for row in range(TABLE_ROWS):
+        for row in range(RIGHT_ROWS):
             tables[SORTED_BOXES, row, k] = tables[RIGHT_BOXES, row, j]
 
 
@@ -107,6 +99,8 @@ def _list_pairs(
     n_y: int,
     limit: float,
     fuse_score: bool,
+    any_class: bool,
+    height_cost: float,
     pair_right: Int64Array,
     pair_cost: Float64Array,
 ) -> int:
@@ -120,27 +114,32 @@ def _list_pairs(
             return i
         x0, y0 = tables[LEFT_BOXES, X0, i], tables[LEFT_BOXES, Y0, i]
         x1, y1 = tables[LEFT_BOXES, X1, i], tables[LEFT_BOXES, Y1, i]
-        area, kind = tables[LEFT_BOXES, AREA, i], tables[LEFT_BOXES, CLASS, i]
-        from_x = _cell(x0 - widest - 1.0, low_x, high_x, per_px_x, n_x)
-        to_x = _cell(x1 + 1.0, low_x, high_x, per_px_x, n_x)
-        from_y = _cell(y0 - tallest - 1.0, low_y, high_y, per_px_y, n_y)
-        to_y = _cell(y1 + 1.0, low_y, high_y, per_px_y, n_y)
+        kind, log_height = tables[LEFT_BOXES, CLASS, i], tables[LEFT_BOXES, LOG_HEIGHT, i]
+        # Two boxes grown by a margin overlap, across, by twice the margin more than before.
+        grown = 2.0 * tables[LEFT_BOXES, MARGIN, i]
+        area = (x1 - x0 + grown) * (y1 - y0 + grown)
+        from_x = _cell(x0 - widest - grown, low_x, high_x, per_px_x, n_x)
+        to_x = _cell(x1 + grown, low_x, high_x, per_px_x, n_x)
+        from_y = _cell(y0 - tallest - grown, low_y, high_y, per_px_y, n_y)
+        to_y = _cell(y1 + grown, low_y, high_y, per_px_y, n_y)
         # Stored first and counted afterwards: a branch here would be guessed wrong once or twice for every box.
         n = 0
         for y in range(from_y, to_y + 1):
             for k in range(links[CELL_START, y * n_x + from_x], links[CELL_START, y * n_x + to_x + 1]):
-                wide = min(x1, tables[SORTED_BOXES, X1, k]) - max(x0, tables[SORTED_BOXES, X0, k]) + 1.0
-                tall = min(y1, tables[SORTED_BOXES, Y1, k]) - max(y0, tables[SORTED_BOXES, Y0, k]) + 1.0
+                wide = min(x1, tables[SORTED_BOXES, X1, k]) - max(x0, tables[SORTED_BOXES, X0, k]) + grown
+                tall = min(y1, tables[SORTED_BOXES, Y1, k]) - max(y0, tables[SORTED_BOXES, Y0, k]) + grown
                 links[NEAR, n] = k
-                n += (wide > 0.0) & (tall > 0.0) & (tables[SORTED_BOXES, CLASS, k] == kind)
+                n += (wide > 0.0) & (tall > 0.0) & ((tables[SORTED_BOXES, CLASS, k] == kind) | any_class)
         for c in range(n):
             k = links[NEAR, c]
-            wide = min(x1, tables[SORTED_BOXES, X1, k]) - max(x0, tables[SORTED_BOXES, X0, k]) + 1.0
-            tall = min(y1, tables[SORTED_BOXES, Y1, k]) - max(y0, tables[SORTED_BOXES, Y0, k]) + 1.0
-            union = area + tables[SORTED_BOXES, AREA, k] - wide * tall
-            cost = 1.0 - wide * tall / union
+            right_x0, right_y0 = tables[SORTED_BOXES, X0, k], tables[SORTED_BOXES, Y0, k]
+            right_x1, right_y1 = tables[SORTED_BOXES, X1, k], tables[SORTED_BOXES, Y1, k]
+            overlap = (min(x1, right_x1) - max(x0, right_x0) + grown) * (min(y1, right_y1) - max(y0, right_y0) + grown)
+            union = area + (right_x1 - right_x0 + grown) * (right_y1 - right_y0 + grown) - overlap
+            cost = 1.0 - overlap / union
             if fuse_score:
                 cost = 1.0 - (1.0 - cost) * tables[SORTED_BOXES, SCORE, k]
+            cost += height_cost * abs(log_height - tables[SORTED_BOXES, LOG_HEIGHT, k])
             pair_right[n_pairs] = links[ORDER, k]
             pair_cost[n_pairs] = cost
             n_pairs += (union > 0.0) & (cost <= limit)  # a predicted box may be inside out
@@ -164,12 +163,16 @@ def find_pairs(
     n_right: int,
     limit: float,
     fuse_score: bool,
+    any_class: bool,
+    height_cost: float,
     pair_right: Int64Array,
     pair_cost: Float64Array,
 ) -> tuple[Int64Array, Float64Array]:
-    """List every pair of one class with IoU > 0 and a cost of at most ``limit``, row by row.
+    """List every pair with IoU > 0 and a cost of at most ``limit``, row by row.
 
-    The cost is 1 - IoU, or 1 - IoU x score of the right box with ``fuse_score``.
+    The cost is 1 - IoU, or 1 - IoU x score of the right box with ``fuse_score``, plus ``height_cost`` x |ln of the
+    ratio of the heights|. IoU is that of both boxes grown by the left one's margin (the buffered IoU of Yang et al.,
+    WACV 2023); a margin of half a pixel counts pixels with both edges included.
 
     Args:
         tables: LEFT_BOXES and RIGHT_BOXES are read.
@@ -178,6 +181,8 @@ def find_pairs(
         n_right: right boxes, at least one.
         limit: pairs that cost more are not listed.
         fuse_score: weigh the IoU with the right box's score.
+        any_class: list pairs of different classes, too.
+        height_cost: what a ratio of e between the heights costs.
         pair_right: out: columns of RIGHT_BOXES.
         pair_cost: out, of the same length.
 
@@ -200,7 +205,21 @@ def find_pairs(
     links[ROW_START, 0] = 0
     first = int(np.int64(0))  # a plain 0 is a type of its own, for which everything would be compiled once more
     while first < n_left:
-        first = _list_pairs(tables, links, first, n_left, grid, n_x, n_y, limit, fuse_score, pair_right, pair_cost)
+        first = _list_pairs(
+            tables,
+            links,
+            first,
+            n_left,
+            grid,
+            n_x,
+            n_y,
+            limit,
+            fuse_score,
+            any_class,
+            height_cost,
+            pair_right,
+            pair_cost,
+        )
         if first < n_left:
             used = links[ROW_START, first]
             pair_right, pair_cost = _room(pair_right, used, used + n_right), _room(pair_cost, used, used + n_right)

@@ -3,7 +3,7 @@
 The noise of each of the four numbers is independent of the others, and that of x, y and height is the same, so the
 8 x 8 covariance of the published filter is four 2 x 2 blocks, three of them equal: six numbers hold it exactly.
 
-``motion`` is float64 (``MOTION_ROWS``, capacity); a column is a track. Lengths are px of the source frame; time is in
+``motion`` is float64 (``STATE_ROWS``, capacity); a column is a track. Lengths are px of the source frame; time is in
 units of one update.
 """
 
@@ -13,15 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamtrack.tracking._jit import inlined
+from streamtrack.tracking._state import X0, X1, Y0, Y1
 
 Float64Array = NDArray[np.float64]
 
-# Rows of ``motion``.
+# Rows of ``motion``; the corners of the box as it is now come after them.
 CX, CY, ASPECT, HEIGHT = 0, 1, 2, 3
 CX_SPEED, CY_SPEED, ASPECT_SPEED, HEIGHT_SPEED = 4, 5, 6, 7
 VAR, COV, SPEED_VAR = 8, 9, 10  # position, position with speed, speed: of x, y and height alike
 ASPECT_VAR, ASPECT_COV, ASPECT_SPEED_VAR = 11, 12, 13
-MOTION_ROWS = 14
 
 # Standard deviations: of positions and speeds as a share of the height, of the aspect as they are.
 POSITION_STD = 1.0 / 20.0
@@ -49,6 +49,7 @@ def start(motion: Float64Array, slot: int, x0: float, y0: float, x1: float, y1: 
     motion[ASPECT_VAR, slot] = ASPECT_STD**2
     motion[ASPECT_COV, slot] = 0.0
     motion[ASPECT_SPEED_VAR, slot] = ASPECT_SPEED_STD**2
+    _put_corners(motion, slot)
 
 
 @inlined
@@ -67,6 +68,7 @@ def predict(motion: Float64Array, slot: int, dt: float) -> None:
     motion[ASPECT_VAR, slot] += dt * motion[ASPECT_COV, slot] + dt * ahead + dt * ASPECT_STD**2
     motion[ASPECT_COV, slot] = ahead
     motion[ASPECT_SPEED_VAR, slot] = speed_var + dt * ASPECT_SPEED_STD**2
+    _put_corners(motion, slot)
 
 
 @inlined
@@ -89,6 +91,7 @@ def correct(motion: Float64Array, slot: int, x0: float, y0: float, x1: float, y1
     motion[ASPECT_VAR, slot] = var - gain * total * gain
     motion[ASPECT_COV, slot] = cov - gain * total * speed_gain
     motion[ASPECT_SPEED_VAR, slot] -= speed_gain * total * speed_gain
+    _put_corners(motion, slot)
 
 
 @inlined
@@ -96,3 +99,14 @@ def _pull(motion: Float64Array, slot: int, row: int, measured: float, gain: floa
     off = measured - motion[row, slot]
     motion[row, slot] += gain * off
     motion[row + CX_SPEED, slot] += speed_gain * off
+
+
+@inlined
+def _put_corners(motion: Float64Array, slot: int) -> None:
+    height = motion[HEIGHT, slot]
+    width = motion[ASPECT, slot] * height
+    x0, y0 = motion[CX, slot] - width / 2.0, motion[CY, slot] - height / 2.0
+    motion[X0, slot] = x0
+    motion[Y0, slot] = y0
+    motion[X1, slot] = x0 + width
+    motion[Y1, slot] = y0 + height

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamtrack.params import TrackerParams
-from streamtrack.tracking import _association, _kernels
+from streamtrack.tracking import _association, _reference, _state, _timed
 from streamtrack.types import Detections, Float32Array, TrackUpdate
 
 Number = TypeVar("Number", np.float32, np.int32)
@@ -16,20 +16,23 @@ Number = TypeVar("Number", np.float32, np.int32)
 MAX_DETECTIONS: Final = 10_000
 """More detections than this in one frame are refused: the cost of matching boxes that all overlap is their square."""
 
-# Largest costs of the second association, of that with tentative tracks, and between duplicates: the official ones.
-_OTHER_LIMITS: Final = (0.5, 0.7, 0.15)
 _NEVER: Final = -(2**62)
 _NONE_ENDED: Final = np.empty(0, np.int64)
 
 
 class ByteTracker:
-    """ByteTrack (Zhang et al., ECCV 2022), equal to its official code id by id, with lifetimes in media time.
+    """ByteTrack (Zhang et al., ECCV 2022), measuring time instead of counting updates, or equal to its official code.
 
-    Detections are matched to tracks by overlap in three rounds: those above ``high_thresh`` to all tracks, those
-    between ``low_thresh`` and ``high_thresh`` to the tracks that are left, and what is left of the first to tracks that
-    were seen only once. What matches nothing and scores at least ``new_thresh`` starts a track: TENTATIVE until it is
-    matched again (in the very first update CONFIRMED at once). A confirmed track without a match is LOST; its box is
-    then its predicted one. Detections and tracks of different classes never match.
+    Detections are matched to tracks by overlap, those above ``high_thresh`` first, then those above ``low_thresh`` to
+    the tracks that are left, then what is left of the first to TENTATIVE tracks. What matches nothing and scores at
+    least ``new_thresh`` starts a track: TENTATIVE until it is believed (in the very first update CONFIRMED at once). A
+    tentative track without a match is gone; a confirmed one is LOST, and its box is then its predicted one.
+
+    - ``mode="time"``: speed and its uncertainty are per second, and a match may be the farther off the less is known
+      (``_timed``, ``_motion``). A tentative track is believed once it is matched 0.15 s after its birth. A track that
+      has been lost for longer than ``max_lost_ns`` is not found again.
+    - ``mode="reference"``: the official code, id by id (``_reference``, ``_kalman``): motion counts updates, a second
+      match is enough, and a lost track may still be matched in the update that finds it out of time.
 
     All state lives in arrays that grow by doubling and are used again, so memory does not depend on the length of the
     stream. One tracker serves one stream and one thread at a time; the GIL is released during the update.
@@ -40,8 +43,7 @@ class ByteTracker:
 
         Args:
             params: thresholds. ``track_buffer`` and ``max_gap_s`` are not read: see ``max_lost_ns``.
-            max_lost_ns: a lost track ends once more than this has passed since its last match; as in the official code
-                it may still be matched in the very next update. ns of media time.
+            max_lost_ns: a lost track ends once more than this has passed since its last match. ns of media time.
 
         Raises:
             ValueError: ``max_lost_ns`` is negative or beyond 2**62.
@@ -49,14 +51,24 @@ class ByteTracker:
         if not 0 <= max_lost_ns < 2**62:
             raise ValueError(f"max_lost_ns must be from 0 to 2**62, got {max_lost_ns}")
         self._max_lost_ns = int(max_lost_ns)
+        self._params = params
+        timed = params.mode == "time"
+        self._step = _timed.update if timed else _reference.update
+        self._limits = np.zeros(_state.LIMIT_ROWS)
         # Scores are float32: a detection of exactly 0.6 must meet a threshold of 0.6 in the same precision.
-        scores = [float(np.float32(t)) for t in (params.high_thresh, params.new_thresh, params.low_thresh)]
-        fuse = float(params.fuse_score)
-        self._limits = np.array([*scores, params.match_thresh, *_OTHER_LIMITS, fuse, 0.0, fuse, 0.0])
-        self._counts = np.zeros(_kernels.COUNT_ROWS, np.int64)
-        self._motion = np.zeros((_kernels.STATE_ROWS, 0))
-        self._facts = np.zeros((_kernels.FACT_ROWS, 0), np.int64)
-        self._lists = np.zeros((_kernels.LIST_ROWS, 0), np.int64)
+        scores = np.array([params.high_thresh, params.new_thresh, params.low_thresh], np.float32)
+        self._limits[: _state.WEAK_BELOW] = scores
+        # To the official code a score of just the high threshold is neither strong nor weak.
+        self._limits[_state.WEAK_BELOW] = np.nextafter(scores[0], np.float32(2)) if timed else scores[0]
+        self._limits[_state.MIN_AREA] = params.min_area
+        self._limits[_state.MATCH_THRESH] = params.match_thresh
+        self._limits[_state.FUSE_SCORE] = params.fuse_score
+        self._limits[_state.ANY_CLASS] = not params.class_aware
+        self._limits[_state.RAW_BOXES] = params.raw_boxes
+        self._counts = np.zeros(_state.COUNT_ROWS, np.int64)
+        self._motion = np.zeros((_state.STATE_ROWS, 0))
+        self._facts = np.zeros((_state.FACT_ROWS, 0), np.int64)
+        self._lists = np.zeros((_state.LIST_ROWS, 0), np.int64)
         self._capacity = 0
         self._live = 0
         self._last_ns = _NEVER
@@ -70,8 +82,8 @@ class ByteTracker:
 
     @property
     def ignored(self) -> int:
-        """Detections without area (x0 == x1 or y0 == y1) so far: they match nothing and start nothing."""
-        return int(self._counts[_kernels.N_IGNORED])
+        """Detections without area, or with less than ``min_area``, so far: they match nothing and start nothing."""
+        return int(self._counts[_state.N_IGNORED])
 
     def _grow(self, wanted: int) -> None:
         old, self._capacity = self._capacity, max(wanted, 2 * self._capacity)
@@ -79,11 +91,11 @@ class ByteTracker:
         self._motion = np.pad(self._motion, ((0, 0), (0, added)))
         self._facts = np.pad(self._facts, ((0, 0), (0, added)))
         self._lists = np.pad(self._lists, ((0, 0), (0, added)))
-        free = int(self._counts[_kernels.N_FREE])
+        free = int(self._counts[_state.N_FREE])
         # The lowest of the new slots last, as they are taken from the end: live tracks shall lie close together.
-        self._lists[_kernels.FREE_SLOTS, free : free + added] = np.arange(self._capacity - 1, old - 1, -1)
-        self._counts[_kernels.N_FREE] = free + added
-        self._ids, self._ended = self._lists[_kernels.OUT_IDS], self._lists[_kernels.OUT_ENDED]
+        self._lists[_state.FREE_SLOTS, free : free + added] = np.arange(self._capacity - 1, old - 1, -1)
+        self._counts[_state.N_FREE] = free + added
+        self._ids, self._ended = self._lists[_state.OUT_IDS], self._lists[_state.OUT_ENDED]
         # The rest holds nothing from one update to the next.
         self._tables = np.zeros((_association.TABLES, _association.TABLE_ROWS, self._capacity))
         self._links = np.zeros((_association.LINK_ROWS, self._capacity + 2), np.int64)
@@ -107,9 +119,9 @@ class ByteTracker:
 
         Returns:
             All live tracks: confirmed and tentative ones with the row of their detection, then lost ones with row -1.
-            Boxes are the filter's, not the detector's. ``ended`` lists the tracks that were removed, if an earlier
-            update had shown them as confirmed: a tentative track that is not seen again vanishes without notice, though
-            its id is not used again either.
+            Boxes are the filter's, not the detector's, unless ``raw_boxes`` is set. ``ended`` lists the tracks that
+            were removed, if an earlier update had shown them as confirmed: a tentative track that is not seen again
+            vanishes without notice, though its id is not used again either.
 
         Raises:
             ValueError: time stands still or goes back, a box is not finite or inside out, a score is not in 0..1, or
@@ -123,7 +135,7 @@ class ByteTracker:
             self._grow(self._live + n)
         if not (boxes.flags.c_contiguous and scores.flags.c_contiguous and classes.flags.c_contiguous):
             boxes, scores, classes = _contiguous(boxes), _contiguous(scores), _contiguous(classes)
-        live, ended, pairs = _kernels.update(
+        live, ended, pairs = self._step(
             self._motion,
             self._facts,
             self._lists,
@@ -142,7 +154,7 @@ class ByteTracker:
             scores,
             classes,
             pts_ns,
-            1.0,
+            self._dt(pts_ns),
             self._max_lost_ns,
         )
         if live < 0:
@@ -152,6 +164,17 @@ class ByteTracker:
         self._live = live
         self._last_ns = pts_ns
         return self._shown(live, ended)
+
+    def _dt(self, pts_ns: int) -> float:
+        # How far to move the tracks that there are: seconds, or one update.
+        return 1.0 if self._step is _reference.update else (pts_ns - self._last_ns) * 1e-9 if self._live else 0.0
+
+    def cut(self) -> None:
+        """Say that the next frame is of another shot: every track ends with the next update, which lists them.
+
+        That update is then like the very first: what it starts is CONFIRMED at once. Ids go on counting.
+        """
+        self._counts[_state.CUT] = 1
 
     def _shown(self, live: int, ended: int) -> TrackUpdate:
         return TrackUpdate(
@@ -169,7 +192,7 @@ class ByteTracker:
 
         The tracker itself is left as it is.
         """
-        other = ByteTracker(TrackerParams(), max_lost_ns=0)
+        other = ByteTracker(self._params, max_lost_ns=0)
         other.update(Detections.empty(), 0)
 
     def _refusal(self, n: int, pts_ns: int) -> str:
