@@ -14,6 +14,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -22,8 +23,9 @@ import numpy as np
 import streamtrack
 from streamtrack import config
 from streamtrack.api import BackendOptions
-from streamtrack.models.preprocess import input_size_for
+from streamtrack.models.detector import load_detector
 from streamtrack.models.zoo import ResolvedModel, resolve
+from streamtrack.params import DetectorParams
 from streamtrack.testing.clips import write_clip
 from streamtrack.testing.models import square_frames, write_square_detector
 from streamtrack_onnx import OnnxBackend
@@ -71,8 +73,10 @@ def compare(video: str, model: str, stride: int, threads: int, rounds: int) -> t
     with av.open(video) as container:
         codec = container.streams.video[0].codec_context
         width, height = codec.width, codec.height
-
-    rows, columns = input_size_for(found.spec, width, height) if found.spec.dynamic_size else found.spec.input_size
+    # Loading tells what a model that came by path is, and the size of its input for this clip.
+    detector = load_detector(found.path, found.spec, OnnxBackend(), BackendOptions(threads=threads), DetectorParams())
+    found, (rows, columns) = replace(found, spec=detector.spec), detector.input_size(width, height)
+    detector.close()
     picture = np.random.default_rng(2).uniform(0, 255, (1, 3, rows, columns)).astype(np.float32)
     bare, whole = [], []
     with tempfile.TemporaryDirectory() as folder:
