@@ -45,6 +45,7 @@ MAY_IMPORT = {
     # Pure computation: no IO, no clock, no logging, no configuration.
     "tracking": Row("types params", "numpy numba"),
     "throttle": Row("types params", "numpy"),
+    "scenes": Row("types params", "numpy"),
     "records": Row("types", "numpy msgspec"),
     "fetch": Row("errors"),
     "folder": Row("errors", "msgspec"),
@@ -59,7 +60,7 @@ MAY_IMPORT = {
     "metrics": Row("types channel threads pipeline records", "msgspec"),
     "config": Row("params errors", "msgspec yaml"),
     "registry": Row("errors"),
-    "build": Row(f"{VALUES} config folder metrics models pipeline registry threads tracking", "msgspec"),
+    "build": Row(f"{VALUES} config folder metrics models pipeline registry scenes threads tracking", "msgspec"),
     "retracking": Row(
         "types errors params config folder metrics pipeline registry build tape evaluation motchallenge",
         "numpy msgspec",

@@ -66,7 +66,7 @@ def test_a_run_leaves_records_that_agree_with_each_other(clip: Path, model: str,
     assert metrics.frame_ledger == {
         "seen": 60, "strided": 30, "detected": 30, "coasted": 0, "dropped_queue": 0, "dropped_stale": 0, "corrupt": 0,
     }  # fmt: skip
-    assert metrics.totals == {"frames_processed": 30, "detections": 60, "tracks": 2}
+    assert metrics.totals == {"frames_processed": 30, "detections": 60, "tracks": 2, "cuts": 0}
     assert (metrics.device, metrics.model.name) == ("cpu", "squares")
     assert len(metrics.model.sha256) == 64
     assert (progress.frames_done, progress.frames_total, progress.eta_sec) == (30, 30, 0.0)

@@ -15,7 +15,18 @@ from hypothesis import strategies as st
 from streamtrack.errors import DecodeError, InferenceError, InternalError, SinkError, SourceOpenError
 from streamtrack.pipeline import Plan, StagePipeline, Stages
 from streamtrack.testing.results import make_frame, make_info
-from streamtrack.types import CONFIRMED, LOST, Detections, Frame, Result, RunInfo, SourceInfo, SourceStats, TrackUpdate
+from streamtrack.types import (
+    CONFIRMED,
+    LOST,
+    Detections,
+    Float32Array,
+    Frame,
+    Result,
+    RunInfo,
+    SourceInfo,
+    SourceStats,
+    TrackUpdate,
+)
 
 Fault = Callable[[int], None]
 
@@ -61,10 +72,12 @@ class ScriptedDetector:
     def __init__(self, *, fault: Fault = no_fault, delay_s: float = 0.0) -> None:
         self._fault, self._delay_s = fault, delay_s
         self.batches: list[int] = []
+        self.thumbnails: list[Float32Array] = []
         self.closed = 0
 
     def detect(self, frames: Sequence[Frame]) -> list[Detections]:
         self.batches.append(len(frames))
+        self.thumbnails = [np.full((3, 2, 2), frame.index, np.float32) for frame in frames]
         for frame in frames:
             self._fault(frame.index)
         time.sleep(self._delay_s)
@@ -80,6 +93,9 @@ class ScriptedDetector:
 
 class OneTrack:
     """Says that everything is track 1."""
+
+    def cut(self) -> None:
+        raise AssertionError("there is no cut")
 
     def update(self, detections: Detections, pts_ns: int) -> TrackUpdate:
         return TrackUpdate(
@@ -306,6 +322,28 @@ def test_a_ledger_that_does_not_add_up_is_an_internal_error() -> None:
     source = ScriptedSource(5)
     with pytest.raises(InternalError, match="does not add up"), make(source) as pipeline:
         consume(pipeline, no_fault, after=lambda: setattr(source.stats, "seen", 6))
+
+
+def test_a_cut_is_told_to_the_tracker_before_the_frame_and_travels_with_it() -> None:
+    told: list[object] = []
+
+    class Told(OneTrack):
+        def cut(self) -> None:
+            told.append("cut")
+
+        def update(self, detections: Detections, pts_ns: int) -> TrackUpdate:
+            told.append(pts_ns)
+            return super().update(detections, pts_ns)
+
+    def plan(info: SourceInfo) -> Plan:
+        return Plan(ScriptedDetector, Told, lambda: make_info(None), lambda small, pts_ns: small.max() in (2, 3, 7))
+
+    with StagePipeline(Stages(lambda: ScriptedSource(9), plan, batch_size=4)) as pipeline:
+        results = list(pipeline)
+    assert [result.frame.index for result in results if result.cut] == [2, 3, 7]
+    times: list[object] = [result.frame.pts_ns for result in results]
+    assert told == [*times[:2], "cut", times[2], "cut", *times[3:7], "cut", *times[7:]]
+    assert pipeline.totals.cuts == 3
 
 
 def test_info_before_entry_is_an_internal_error() -> None:

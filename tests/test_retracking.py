@@ -73,6 +73,35 @@ def test_a_run_is_repeated_to_the_byte(run: Path, tmp_path: Path) -> None:
     assert_same_records(run, again(once, tmp_path / "twice"))
 
 
+def two_shots() -> Iterator[UInt8Array]:
+    """One square that goes on through a cut at frame 33, over grounds in which the model sees nothing."""
+    shots = np.zeros((2, 384, 640, 3), np.uint8)
+    shots[0, :, 320:, 1], shots[1, 192:, :, 2] = 200, 255
+    for index, picture in enumerate(square_frames(60, [(40.0, 60.0, 4.0, 0.0)])):
+        yield np.where(picture == 255, picture, shots[int(index >= 33)])
+
+
+@pytest.mark.parametrize("stride", [1, 5])
+def test_a_cut_ends_the_tracks_in_the_run_and_on_the_tape(tmp_path: Path, model: str, stride: int) -> None:
+    clip = write_clip(tmp_path / "shots.mp4", two_shots())
+    run = record(clip, model, tmp_path / "run", stride=stride)
+    frames = [json.loads(line) for line in (run / "frames.jsonl").read_text().splitlines()]
+    begins = -(-33 // stride) * stride
+    assert [frame["frame_idx"] for frame in frames if frame["cut"]] == [begins]
+    tracks = [json.loads(line) for line in (run / "tracks.jsonl").read_text().splitlines()]
+    assert [track["frame_span"][0] for track in tracks] == [0, begins]
+    assert json.loads((run / "track_metrics.json").read_text())["totals"]["cuts"] == 1
+    repeated = again(run, tmp_path / "again")
+    assert_same_records(run, repeated)
+    assert json.loads((repeated / "track_metrics.json").read_text())["totals"]["cuts"] == 1
+
+
+def test_without_cuts_a_track_goes_on(tmp_path: Path, model: str) -> None:
+    clip = write_clip(tmp_path / "shots.mp4", two_shots())
+    summary = streamtrack.run(clip, model=model, stride=1, set={"scene.cuts": False})
+    assert (summary.metrics.totals["tracks"], summary.metrics.totals["cuts"]) == (1, 0)
+
+
 @pytest.mark.parametrize("stride", [3, 7])
 def test_a_stride_is_what_a_run_at_that_stride_does(
     clip: Path, model: str, run: Path, tmp_path: Path, stride: int
@@ -177,7 +206,14 @@ def test_what_the_tracker_refuses_is_said_with_its_frame(tmp_path: Path, line: s
 @pytest.mark.parametrize("stride", [1, 3, 6, 10])
 def test_the_official_tracks_come_of_the_public_detections(shared_data: Path, stride: int) -> None:
     # track_buffer counts processed frames, as the official code does; a gap in seconds shall not bind.
-    official = {"high_thresh": 0.6, "new_thresh": 0.7, "match_thresh": 0.9, "track_buffer": 30, "max_gap_s": 1e9}
+    official = {
+        "mode": "reference",
+        "high_thresh": 0.6,
+        "new_thresh": 0.7,
+        "match_thresh": 0.9,
+        "track_buffer": 30,
+        "max_gap_s": 1e9,
+    }
     tape = read_tape(shared_data / "mot" / "TUD-Stadtmitte").strided(stride)
     outcome = retrack(tape, params_for(tape, {f"tracker.{key}": value for key, value in official.items()}))
     with gzip.open(shared_data / "golden" / "bytetrack" / f"stride{stride}" / "TUD-Stadtmitte.txt.gz", "rt") as lines:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -168,6 +169,17 @@ def test_a_stride_keeps_the_frames_that_a_run_at_it_would_see(tmp_path: Path) ->
     assert tape.source.sampling == "frames 0, 4, 8, ... of the tape"
     with pytest.raises(ConfigError, match="at least 1"):
         tape.strided(0)
+
+
+@given(stride=st.integers(1, 9), cut=st.lists(st.booleans(), min_size=1, max_size=30))
+def test_a_shot_that_begins_between_the_frames_of_a_stride_begins_in_the_next(
+    tmp_path_factory: pytest.TempPathFactory, stride: int, cut: list[bool]
+) -> None:
+    results = [replace(make_result(make_frame(n)), cut=n > 0 and flag) for n, flag in enumerate(cut)]
+    tape = read_tape(record(tmp_path_factory.mktemp("run"), results)).strided(stride)
+    flags = [result.cut for result in results]
+    expected = [any(flags[max(0, n - stride + 1) : n + 1]) for n in range(0, len(flags), stride)]
+    assert tape.cuts.tolist() == expected
 
 
 def test_a_stride_of_a_strided_tape_counts_source_frames(tmp_path: Path) -> None:

@@ -34,6 +34,7 @@ from streamtrack.models.zoo import ResolvedModel
 from streamtrack.models.zoo import resolve as resolve_model
 from streamtrack.params import TrackerParams
 from streamtrack.pipeline import Plan, StagePipeline, Stages
+from streamtrack.scenes import CutDetector
 from streamtrack.tracking.tracker import ByteTracker
 from streamtrack.types import NS_PER_S, Result, RunInfo, SourceInfo
 
@@ -183,6 +184,7 @@ class Pipeline(StagePipeline):
             open_detector=lambda: self._open_detector(found),
             make_tracker=lambda: make_tracker(self._config.tracker, info.sample_rate),
             run_info=lambda: self._run_info(info, found),
+            is_cut=CutDetector(self._config.scene).is_cut,
         )
 
     def _open_detector(self, model: ResolvedModel) -> Detector:
@@ -262,6 +264,7 @@ class Pipeline(StagePipeline):
                 "frames_processed": self.totals.frames,
                 "detections": self.totals.detections,
                 "tracks": self.totals.tracks,
+                "cuts": self.totals.cuts,
             },
             frame_ledger=ledger._asdict(),
             stages=measure_stages(self),

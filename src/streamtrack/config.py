@@ -19,7 +19,7 @@ import yaml
 from msgspec import Meta
 
 from streamtrack.errors import ConfigError, did_you_mean
-from streamtrack.params import DetectorParams, TrackerParams
+from streamtrack.params import DetectorParams, SceneParams, TrackerParams
 
 DEFAULT_PROFILE = "balanced"
 _ENV_PREFIX = "STREAMTRACK_"
@@ -78,6 +78,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     source: SourceConfig = msgspec.field(default_factory=SourceConfig)
     detector: DetectorConfig = msgspec.field(default_factory=DetectorConfig)
+    scene: SceneParams = msgspec.field(default_factory=SceneParams)
     tracker: TrackerParams = msgspec.field(default_factory=TrackerParams)
     output: OutputConfig = msgspec.field(default_factory=OutputConfig)
     runtime: RuntimeConfig = msgspec.field(default_factory=RuntimeConfig)

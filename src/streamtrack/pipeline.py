@@ -24,13 +24,28 @@ from streamtrack.api import Sink, Source
 from streamtrack.channel import Cancelled, Channel, ChannelClosed, ChannelStats
 from streamtrack.errors import InternalError
 from streamtrack.threads import StageClock, ThreadGroup
-from streamtrack.types import CONFIRMED, Detections, Frame, Result, RunInfo, SourceInfo, SourceStats, TrackUpdate
+from streamtrack.types import (
+    CONFIRMED,
+    Detections,
+    Float32Array,
+    Frame,
+    Result,
+    RunInfo,
+    SourceInfo,
+    SourceStats,
+    TrackUpdate,
+)
 
 _STOP_TIMEOUT_S = 10.0
 
 
 class FrameDetector(Protocol):
     """What the infer thread needs of ``streamtrack.models.detector.Detector``."""
+
+    @property
+    def thumbnails(self) -> Sequence[Float32Array]:
+        """Small pictures of the frames of the latest ``detect``: planar RGB (3, rows, columns), 0..255."""
+        ...
 
     def detect(self, frames: Sequence[Frame]) -> list[Detections]:
         """Return the detections of each frame."""
@@ -44,9 +59,21 @@ class FrameDetector(Protocol):
 class FrameTracker(Protocol):
     """What the caller's thread needs of ``streamtrack.tracking.ByteTracker``."""
 
+    def cut(self) -> object:
+        """End all tracks: the next update is of another shot."""
+        ...
+
     def update(self, detections: Detections, pts_ns: int) -> TrackUpdate:
         """Advance to ``pts_ns``."""
         ...
+
+
+class Seen(NamedTuple):
+    """What the infer thread says of one frame."""
+
+    frame: Frame
+    detections: Detections
+    thumbnail: Float32Array
 
 
 class Plan(NamedTuple):
@@ -58,6 +85,8 @@ class Plan(NamedTuple):
     """Called on the caller's thread, while the detector loads."""
     run_info: Callable[[], RunInfo]
     """Called on the caller's thread once the detector has loaded."""
+    is_cut: Callable[[Float32Array, int], bool] = lambda thumbnail, pts_ns: False
+    """Called on the caller's thread, frame by frame in order: whether a new shot begins."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +125,7 @@ class Totals:
     detections: int = 0
     tracks: int = 0
     """Tracks that were ever confirmed."""
+    cuts: int = 0
     alive: frozenset[int] = field(default_factory=frozenset)
     """Ids of the confirmed tracks that have not ended."""
 
@@ -103,6 +133,7 @@ class Totals:
         """Count one result."""
         self.frames += 1
         self.detections += len(result.detections)
+        self.cuts += result.cut
         confirmed = frozenset(result.tracks.ids[result.tracks.states == CONFIRMED].tolist())
         self.tracks += len(confirmed - self.alive)
         self.alive = (self.alive | confirmed) - frozenset(result.tracks.ended.tolist())
@@ -122,7 +153,7 @@ class StagePipeline:
         self._stages = stages
         size = max(stages.queue_size, stages.batch_size)
         self._frames: Channel[Frame] = Channel("frames", size)
-        self._found: Channel[tuple[Frame, Detections]] = Channel("detections", size)
+        self._found: Channel[Seen] = Channel("detections", size)
         self._outlets: list[Channel[Result]] = [Channel(f"sink {name}", size) for name, _ in stages.sinks]
         self._group = ThreadGroup(on_error=self._wake)
         self._source_open, self._detector_ready = threading.Event(), threading.Event()
@@ -159,7 +190,7 @@ class StagePipeline:
             self._await(self._source_open)
             plan = self._stages.plan(self.info)
             self._group.start("infer", partial(self._infer, plan.open_detector))
-            self._tracker = plan.make_tracker()
+            self._tracker, self._is_cut = plan.make_tracker(), plan.is_cut
             self._await(self._detector_ready)
             run_info = plan.run_info()
             for (name, sink), outlet in zip(self._stages.sinks, self._outlets, strict=True):
@@ -172,10 +203,9 @@ class StagePipeline:
     def __iter__(self) -> Iterator[Result]:
         clock = self.clocks["track"]
         try:
-            for frame, detections in self._found:
+            for seen in self._found:
                 with clock.working():
-                    tracks = self._tracker.update(detections, frame.pts_ns)
-                    result = Result(frame, detections, tracks)
+                    result = self._track(seen)
                     self.totals.add(result)
                 for outlet in self._outlets:
                     outlet.put(result)
@@ -185,6 +215,12 @@ class StagePipeline:
             return
         self._raise_first_error()
         self._finished = True
+
+    def _track(self, seen: Seen) -> Result:
+        frame, detections, thumbnail = seen
+        if cut := self._is_cut(thumbnail, frame.pts_ns):
+            self._tracker.cut()
+        return Result(frame, detections, self._tracker.update(detections, frame.pts_ns), cut)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -253,8 +289,8 @@ class StagePipeline:
                 frames = self._frames.get_batch(self._stages.batch_size, fill=not self._live)
                 with clock.working(len(frames)):
                     found = detector.detect(frames)
-                for pair in zip(frames, found, strict=True):
-                    self._found.put(pair)
+                for seen in zip(frames, found, detector.thumbnails, strict=True):
+                    self._found.put(Seen(*seen))
         except ChannelClosed:
             self._found.close()
         finally:

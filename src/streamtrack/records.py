@@ -46,6 +46,8 @@ class FrameRecord(msgspec.Struct, frozen=True, kw_only=True):
     """The same in whole ns, as the tracker was given it."""
     detections: int
     """Lines it has in ``detections.jsonl``, all written before this one."""
+    cut: bool = False
+    """Whether it is the first of a new shot: all tracks were ended before it."""
 
 
 class BoxSample(msgspec.Struct, frozen=True, kw_only=True):
@@ -87,7 +89,13 @@ def shortest(values: NDArray[np.float32]) -> list[Any]:
 def frame_record(result: Result) -> FrameRecord:
     """Return the record of the frame of ``result``."""
     frame = result.frame
-    return FrameRecord(frame_idx=frame.index, ts_s=frame.ts_s, pts_ns=frame.pts_ns, detections=len(result.detections))
+    return FrameRecord(
+        frame_idx=frame.index,
+        ts_s=frame.ts_s,
+        pts_ns=frame.pts_ns,
+        detections=len(result.detections),
+        cut=result.cut,
+    )
 
 
 def detection_records(result: Result) -> Iterator[DetectionRecord]:

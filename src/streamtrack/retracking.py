@@ -110,15 +110,17 @@ def retrack(tape: Tape, params: TrackerParams, write: Write | None = None) -> Ou
     tracker = make_tracker(params, tape.source.sample_rate)
     collected = _Collected()
     seconds, detected = 0.0, 0
-    for frame, detections in tape:
+    for (frame, detections), cut in zip(tape, tape.cuts.tolist(), strict=True):
         start = time.perf_counter()
         try:
+            if cut:
+                tracker.cut()
             tracks = tracker.update(detections, frame.pts_ns)
         except ValueError as error:
             raise SourceError(f"Frame {frame.index + 1} of '{tape.source.uri}': {error}.") from error
         seconds += time.perf_counter() - start
         detected += len(detections)
-        result = Result(frame, detections, tracks)
+        result = Result(frame, detections, tracks, cut)
         collected.add(result)
         if write:
             write(result)
@@ -173,7 +175,7 @@ def writing_run(path: Path, tape: Tape, params: TrackerParams, *, overwrite: boo
         SinkError: the folder is not empty and may not be replaced, or it cannot be written.
     """
     folder.prepare(path, overwrite=overwrite)
-    watch, totals = Stopwatch(), {"frames_processed": 0, "detections": 0, "tracks": 0}
+    watch, totals = Stopwatch(), {"frames_processed": 0, "detections": 0, "tracks": 0, "cuts": 0}
     known: set[int] = set()
     with _opened(registry.load("sinks", "jsonl")(), tape, path) as write:
 
@@ -182,6 +184,7 @@ def writing_run(path: Path, tape: Tape, params: TrackerParams, *, overwrite: boo
             known.update(result.tracks.ids[result.tracks.states == CONFIRMED].tolist())
             totals["frames_processed"] += 1
             totals["detections"] += len(result.detections)
+            totals["cuts"] += result.cut
 
         yield write_and_count
     totals["tracks"] = len(known)

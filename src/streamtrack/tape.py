@@ -22,7 +22,7 @@ from streamtrack import folder
 from streamtrack.errors import ConfigError, SourceError, SourceOpenError
 from streamtrack.motchallenge import SequenceInfo, read_rows, sequence_info
 from streamtrack.records import DetectionRecord, FrameRecord
-from streamtrack.types import NS_PER_S, Detections, Frame, Int64Array, SourceInfo
+from streamtrack.types import NS_PER_S, BoolArray, Detections, Frame, Int64Array, SourceInfo
 
 DEFAULT_RATE: Final = 30.0
 Record = TypeVar("Record", bound=msgspec.Struct)
@@ -49,6 +49,7 @@ class Tape:
     pts_ns: Int64Array  # (F,) ascending
     first: Int64Array  # (F,) the frame's detections are the rows from here
     last: Int64Array  # (F,) up to here
+    cuts: BoolArray  # (F,) whether the frame is the first of a new shot
     found: Detections
     """Of all frames, one after the other."""
     track_ids: Int64Array  # (N,) the track that claimed each row of ``found`` in the run; -1 for none
@@ -81,6 +82,8 @@ class Tape:
         if stride == 1 or not len(self):
             return self
         kept = np.flatnonzero(self.frames % stride == 0)
+        # A shot that begins in a frame that is passed over begins in the next one.
+        shots = np.cumsum(self.cuts)[kept]
         step = max(1, int(np.gcd.reduce(self.frames)))
         if self.source.sample_rate == self.source.rate / step:
             rate = self.source.rate / math.lcm(step, stride)
@@ -95,6 +98,7 @@ class Tape:
             pts_ns=self.pts_ns[kept],
             first=self.first[kept],
             last=self.last[kept],
+            cuts=np.diff(shots, prepend=shots[:1]) > 0,
         )
 
 
@@ -163,12 +167,12 @@ def _read_run(file: Path) -> Tape:
         # A run that was killed may have written detections of a frame, but not yet the frame.
         end = frames[-1].frame_idx if frames else -1
         records = [record for record in records if record.frame_idx <= end]
-        times = [(frame.frame_idx, frame.pts_ns, frame.detections) for frame in frames]
+        times = [(frame.frame_idx, frame.pts_ns, frame.detections, frame.cut) for frame in frames]
     else:
         notes.append(f"There is no {folder.FRAMES}: frames without detections are missing, and tracks may differ.")
         counts = Counter((record.frame_idx, round(record.ts_s * NS_PER_S)) for record in records)
-        times = [(index, pts_ns, count) for (index, pts_ns), count in counts.items()]
-    index, pts_ns, count = np.array(times, np.int64).reshape(-1, 3).T
+        times = [(index, pts_ns, count, False) for (index, pts_ns), count in counts.items()]
+    index, pts_ns, count, cut = np.array(times, np.int64).reshape(-1, 4).T
     starts = np.concatenate([[0], np.cumsum(count)])
     if not np.array_equal(np.repeat(index, count), [record.frame_idx for record in records]):
         raise SourceOpenError(f"'{file}' and '{frames_file}' are not of one run, or one of them was cut short.")
@@ -195,6 +199,7 @@ def _read_run(file: Path) -> Tape:
         *_checked_times(file, index, pts_ns),
         starts[:-1],
         starts[1:],
+        cut > 0,
         _detections(file, records),
         np.array([-1 if record.track_id is None else record.track_id for record in records], np.int64),
         complete=complete,
@@ -299,6 +304,7 @@ def _read_mot(file: Path, rate: float | None) -> Tape:
         np.array([round(number * period_ns) for number in range(len(index))], np.int64),
         np.searchsorted(numbers[order], index + 1, "left"),
         np.searchsorted(numbers[order], index + 1, "right"),
+        np.zeros(len(index), np.bool_),
         Detections(
             rows.corners()[order].astype(np.float32),
             rows.values[order, 6].astype(np.float32),

@@ -18,6 +18,7 @@ UInt8Array = NDArray[np.uint8]
 Float32Array = NDArray[np.float32]
 Int32Array = NDArray[np.int32]
 Int64Array = NDArray[np.int64]
+BoolArray = NDArray[np.bool_]
 
 NS_PER_S: Final = 1_000_000_000
 
@@ -168,6 +169,8 @@ class Result:
     frame: Frame
     detections: Detections
     tracks: TrackUpdate
+    cut: bool = False
+    """Whether the frame is the first of a new shot, so that no earlier track goes on in it."""
 
 
 @dataclass(frozen=True, slots=True)

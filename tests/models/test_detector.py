@@ -117,12 +117,15 @@ def test_a_batch_gives_what_its_frames_give_alone() -> None:
     frames[3] = frame_with(None, index=3)
     frames[5] = frame_with((100, 100, 300, 500), 600, 800, index=5)
     session = SeeingSession(max_batch=3)
-    together = detector(session).detect(frames)
+    several = detector(session)
+    together = several.detect(frames)
     assert [shape[0] for shape in session.batches] == [3, 3, 1], "frames of one input size share batches of three"
     assert len({shape[2:] for shape in session.batches}) == 2
     for frame, found in zip(frames, together, strict=True):
-        (alone,) = detector().detect([frame])
+        single = detector()
+        (alone,) = single.detect([frame])
         assert_equal(found, alone)
+        assert np.array_equal(several.thumbnails[frames.index(frame)], single.thumbnails[0])
     assert [len(found) for found in together] == [1, 1, 1, 0, 1, 1, 1]
 
 

@@ -114,6 +114,23 @@ def test_buffer_twin(model: ModelSpec) -> None:
         np.testing.assert_allclose(batch[slot], twin(frame, model, 96, 128), rtol=1e-6, atol=1e-5)
 
 
+@pytest.mark.parametrize("size", [(64, 36), (320, 240), (90, 200), (641, 359)])
+@pytest.mark.parametrize("model", [SPEC, spec(channels="rgb", mean=127.5, scale=1 / 128, pad=114.0)])
+def test_a_thumbnail_shows_the_picture_whatever_the_model_is_given(model: ModelSpec, size: tuple[int, int]) -> None:
+    buffer = InputBuffer(model, 2, (384, 640))
+    y, x = np.mgrid[0 : size[1], 0 : size[0]].astype(np.float64)
+    ramps = 255 * x / size[0], 255 * y / size[1], np.full_like(x, 200)
+    buffer.write(1, frame_of(np.stack(ramps, 2).astype(np.uint8)))
+    small = buffer.thumbnail(1)
+    assert (small.shape, small.dtype) == ((3, 18, 32), np.float32)
+    red, green, blue = small
+    assert np.abs(red - 255 * (np.arange(32) + 0.5) / 32).max() < 6
+    assert np.abs(green - 255 * (np.arange(18)[:, None] + 0.5) / 18).max() < 9
+    assert np.abs(blue - 200).max() < 2
+    with pytest.raises(ValueError, match="row 0"):
+        buffer.thumbnail(0)
+
+
 def test_nothing_of_an_earlier_picture_shows() -> None:
     model = spec(pad=7.0)
     buffer = InputBuffer(model, 1, (64, 64))

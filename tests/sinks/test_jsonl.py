@@ -40,6 +40,7 @@ def test_records_are_on_disk_as_they_happen(tmp_path: Path) -> None:
         assert lines(tmp_path / "frames.jsonl")[-1] == {
             "schema_version": 1, "frame_idx": result.frame.index, "ts_s": result.frame.ts_s,
             "pts_ns": result.frame.pts_ns, "detections": len(result.detections),
+            "cut": False,
         }  # fmt: skip
     ended_before_close = len(lines(tmp_path / "tracks.jsonl"))
     sink.close()

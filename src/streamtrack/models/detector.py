@@ -17,7 +17,7 @@ from streamtrack.models.nms import nms
 from streamtrack.models.preprocess import InputBuffer, Letterbox, input_size_for
 from streamtrack.models.spec import ModelSpec
 from streamtrack.params import DetectorParams
-from streamtrack.types import Detections, Frame
+from streamtrack.types import Detections, Float32Array, Frame
 
 
 @dataclass(slots=True)
@@ -68,6 +68,8 @@ class Detector:
         self.spec = spec
         self.params = params
         self.stats = DetectorStats()
+        self.thumbnails: list[Float32Array] = []
+        """Of the frames of the latest ``detect``: RGB (3, 18, 32), 0..255."""
         self.max_batch = session.max_batch
         self.device = session.device
         self._session = session
@@ -83,10 +85,11 @@ class Detector:
         Raises:
             InferenceError: the model failed to run.
         """
-        found: dict[int, Detections] = {}
+        found: dict[int, tuple[Detections, Float32Array]] = {}
         for input_hw, rows in self._batches(frames):
             found.update(zip(rows, self._detect([frames[row] for row in rows], input_hw), strict=True))
-        return [found[row] for row in range(len(frames))]
+        self.thumbnails = [found[row][1] for row in range(len(frames))]
+        return [found[row][0] for row in range(len(frames))]
 
     def input_size(self, width: int, height: int) -> tuple[int, int]:
         """Return the (height, width) of the input that a frame of ``width`` x ``height`` is given to the model in."""
@@ -104,12 +107,13 @@ class Detector:
             for start in range(0, len(rows), self.max_batch):
                 yield input_hw, rows[start : start + self.max_batch]
 
-    def _detect(self, frames: list[Frame], input_hw: tuple[int, int]) -> list[Detections]:
+    def _detect(self, frames: list[Frame], input_hw: tuple[int, int]) -> list[tuple[Detections, Float32Array]]:
         started = perf_counter()
         buffer = self._buffers.get(input_hw)
         if buffer is None:
             buffer = self._buffers[input_hw] = InputBuffer(self.spec, self.max_batch, input_hw)
         boxes = [buffer.write(slot, frame) for slot, frame in enumerate(frames)]
+        small = [buffer.thumbnail(slot) for slot in range(len(frames))]
         prepared = perf_counter()
         tensors = self._session.run(buffer.batch(len(frames)))
         inferred = perf_counter()
@@ -121,7 +125,7 @@ class Detector:
         self.stats.preprocess_s += prepared - started
         self.stats.inference_s += inferred - prepared
         self.stats.postprocess_s += perf_counter() - inferred
-        return found
+        return list(zip(found, small, strict=True))
 
     def _finish(self, found: Candidates, frame: Frame, placed: Letterbox) -> Detections:
         """Map candidates back to the source, clamp, and drop the small and the suppressed."""

@@ -10,9 +10,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from streamtrack.models.spec import ModelSpec
 from streamtrack.types import Float32Array, Frame
+
+THUMBNAIL_ROWS, THUMBNAIL_COLUMNS = 18, 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +59,7 @@ class InputBuffer:
         self._bgr = spec.channels == "bgr"
         self._mean, self._scale = np.float32(spec.mean), np.float32(spec.scale)
         self._plain = spec.mean == 0.0 and spec.scale == 1.0
+        self._sample_points: dict[Letterbox, NDArray[np.intp]] = {}
         self._pad = (np.float32(spec.pad) - self._mean) * self._scale
 
     def write(self, slot: int, frame: Frame) -> Letterbox:
@@ -73,6 +77,31 @@ class InputBuffer:
             inner *= self._scale
         return box
 
+    def thumbnail(self, slot: int) -> Float32Array:
+        """Return the picture that was last written into row ``slot``, small: RGB (3, 18, 32), 0..255."""
+        box = self._placed[slot]
+        if box is None:
+            raise ValueError(f"nothing was written into row {slot}")
+        if box not in self._sample_points:
+            self._sample_points = {box: _sample_points(box, self.height, self.width)}
+        picked = self._array[slot].ravel().take(self._sample_points[box])
+        rows = picked[:, ::2] + picked[:, 1::2]
+        small: Float32Array = (rows[..., ::2] + rows[..., 1::2]) * np.float32(0.25)
+        if not self._plain:
+            small /= self._scale
+            small += self._mean
+        return small[::-1] if self._bgr else small
+
     def batch(self, size: int) -> Float32Array:
         """Return the first ``size`` rows, a contiguous view that the next ``write`` overwrites."""
         return self._array[:size]
+
+
+def _sample_points(box: Letterbox, height: int, width: int) -> NDArray[np.intp]:
+    """Return where in a planar input the thumbnail's points lie: 2 x 2 in each of its pixels."""
+    rows, columns = (
+        ((np.arange(2 * count) + 0.5) * side / (2 * count)).astype(np.intp)
+        for count, side in ((THUMBNAIL_ROWS, box.height), (THUMBNAIL_COLUMNS, box.width))
+    )
+    plane = rows[:, None] * width + columns
+    return plane + np.arange(3)[:, None, None] * height * width
