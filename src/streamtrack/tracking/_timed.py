@@ -67,25 +67,15 @@ CONFIRMED_AFTER_NS = 149_000_000
 
 @inlined
 def _predict_all(
-    motion: Float64Array,
-    facts: Int64Array,
-    lists: Int64Array,
-    counts: Int64Array,
-    pts_ns: int,
-    dt: float,
-    max_lost_ns: int,
-    tentative: bool,
+    motion: Float64Array, facts: Int64Array, lists: Int64Array, counts: Int64Array, dt: float, tentative: bool
 ) -> None:
-    # LEFT becomes the tentative tracks, or all others; they are moved to where they should be by now. What was lost
-    # for too long takes no part, so that it does not depend on the frame rate whether it is found again.
+    # LEFT becomes the tentative tracks, or all others; they are moved to where they should be by now.
     n = 0
     for k in range(counts[N_TRACKED] + counts[N_LOST]):
         slot = lists[TRACKED_SLOTS, k] if k < counts[N_TRACKED] else lists[LOST_SLOTS, k - counts[N_TRACKED]]
         if (facts[STATE, slot] == TENTATIVE) != tentative:
             continue
         if facts[STATE, slot] == LOST:
-            if pts_ns - facts[MATCHED_NS, slot] > max_lost_ns:
-                continue
             fade(motion, slot, dt)
         predict(motion, slot, dt)
         lists[LEFT, n] = slot
@@ -227,7 +217,7 @@ def update(
     split(boxes, scores, limits, lists, counts)
     fuse, any_class = limits[FUSE_SCORE] > 0.0, limits[ANY_CLASS] > 0.0
 
-    _predict_all(motion, facts, lists, counts, pts_ns, dt, max_lost_ns, False)
+    _predict_all(motion, facts, lists, counts, dt, False)
     for growth, limit in ((NEAR, limits[MATCH_THRESH]), (FAR, FAR_LIMIT)):
         n_left, n_right = counts[N_LEFT], counts[N_HIGH]
         _put_sides(motion, facts, lists, counts, tables, growth, HIGH, n_right, boxes, scores, classes)
@@ -244,7 +234,7 @@ def update(
     _take(motion, facts, lists, counts, links, LOW, boxes, scores, classes, pts_ns)
     _leave(facts, lists, counts, LOST)
 
-    _predict_all(motion, facts, lists, counts, pts_ns, dt, max_lost_ns, True)
+    _predict_all(motion, facts, lists, counts, dt, True)
     n_left, n_right = counts[N_LEFT], counts[N_HIGH]
     _put_sides(motion, facts, lists, counts, tables, NEAR, HIGH, n_right, boxes, scores, classes)
     pair_right, pair_cost = associate(

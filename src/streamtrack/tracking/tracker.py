@@ -29,10 +29,10 @@ class ByteTracker:
     tentative track without a match is gone; a confirmed one is LOST, and its box is then its predicted one.
 
     - ``mode="time"``: speed and its uncertainty are per second, and a match may be the farther off the less is known
-      (``_timed``, ``_motion``). A tentative track is believed once it is matched 0.15 s after its birth. A track that
-      has been lost for longer than ``max_lost_ns`` is not found again.
+      (``_timed``, ``_motion``). A tentative track is believed once it is matched 0.15 s after its birth. A lost track
+      ends in the first update more than ``max_lost_ns`` after its last match, unless it is matched there.
     - ``mode="reference"``: the official code, id by id (``_reference``, ``_kalman``): motion counts updates, a second
-      match is enough, and a lost track may still be matched in the update that finds it out of time.
+      match is enough, and a lost track ends one update later.
 
     All state lives in arrays that grow by doubling and are used again, so memory does not depend on the length of the
     stream. One tracker serves one stream and one thread at a time; the GIL is released during the update.
