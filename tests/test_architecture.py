@@ -67,8 +67,8 @@ MAY_IMPORT = {
     ),
     "cli": Row(
         "errors",
-        lazily="streamtrack build config demo evaluation fetch folder metrics models params registry retracking tape "
-        "types msgspec rich",
+        lazily="streamtrack build config demo evaluation fetch folder metrics models params registry retracking "
+        "sources.sampling tape types msgspec rich",
     ),
     "cli._terminal": Row("build metrics models.zoo", "rich"),
     "__main__": Row("cli"),

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from streamtrack import config
 from streamtrack.errors import ConfigError
+from streamtrack.params import TrackerParams
 
 
 @pytest.fixture(autouse=True)
@@ -151,3 +153,27 @@ def test_the_model_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert config.model_dir() == Path("/cache/streamtrack/models")
     monkeypatch.setenv("STREAMTRACK_MODEL_DIR", "/models")
     assert config.model_dir() == Path("/models")
+
+
+@given(buffer=st.floats(0.1, 1e6), gap=st.floats(0.01, 1e6), rate=st.floats(1, 240), stride=st.integers(1, 100))
+def test_a_lost_track_is_kept_for_the_shorter_of_the_two(buffer: float, gap: float, rate: float, stride: int) -> None:
+    found = config.lifetime(TrackerParams(track_buffer=buffer, max_gap_s=gap), rate / stride)
+    assert found.track_buffer_s == pytest.approx(buffer * stride / rate)
+    assert found.seconds == min(found.max_gap_s, found.track_buffer_s)
+    assert found.seconds == getattr(found, {"max_gap_s": "max_gap_s", "track_buffer": "track_buffer_s"}[found.binds])
+
+
+def test_without_a_frame_rate_only_seconds_count() -> None:
+    assert config.lifetime(TrackerParams(), 0.0) == config.Lifetime(None, 2.5)
+    assert (config.lifetime(TrackerParams(), 0.0).binds, config.lifetime(TrackerParams(), 0.0).seconds) == (
+        "max_gap_s",
+        2.5,
+    )
+
+
+def test_every_setting_has_a_meaning_in_one_sentence() -> None:
+    for section, values in msgspec.to_builtins(config.Config()).items():
+        found = config.meanings(section)
+        assert set(found) == set(values)
+        assert [text for text in found.values() if not text[0].isalnum() or len(text.split()) < 3 or "`" in text] == []
+    assert config.meanings("source")["stride"] == "Look at frames 0, stride, 2 stride, ... in presentation order"

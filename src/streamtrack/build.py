@@ -280,10 +280,7 @@ def make_tracker(params: TrackerParams, sample_rate: float) -> ByteTracker:
         params: its settings.
         sample_rate: frames a second of media that it will see; 0 where that cannot be known.
     """
-    seconds = params.max_gap_s
-    if sample_rate:
-        # track_buffer counts source frames times the stride: with it, processed frames.
-        seconds = min(seconds, params.track_buffer / sample_rate)
+    seconds = config.lifetime(params, sample_rate).seconds
     tracker = ByteTracker(params, max_lost_ns=min(round(seconds * NS_PER_S), FOREVER_NS))
     tracker.warm_up()
     return tracker

@@ -9,7 +9,11 @@ the layer it came from. This is the only module that reads ``os.environ``.
 
 from __future__ import annotations
 
+import ast
+import inspect
+import itertools
 import os
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
@@ -56,8 +60,11 @@ class OutputConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """What is written besides the records."""
 
     save_frames: bool = False
+    """Write every processed frame as a JPEG."""
     save_crops: bool = False
+    """Write pictures of every track, cut out, as JPEGs."""
     jpeg_quality: Annotated[int, Meta(ge=1, le=100)] = 90
+    """Of both, 1 to 100."""
 
 
 class RuntimeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -180,6 +187,50 @@ def _environment_values(environ: Mapping[str, str]) -> dict[str, str]:
         if name.startswith(_ENV_PREFIX) and separator:
             values[f"{section.lower()}.{key.lower()}"] = value
     return values
+
+
+class Lifetime(NamedTuple):
+    """How long a track that is out of sight keeps its id."""
+
+    track_buffer_s: float | None
+    """``tracker.track_buffer`` in seconds of media; None where the frame rate cannot be known."""
+    max_gap_s: float
+
+    @property
+    def binds(self) -> str:
+        """The setting that is the shorter of the two."""
+        return "max_gap_s" if self.track_buffer_s is None or self.max_gap_s <= self.track_buffer_s else "track_buffer"
+
+    @property
+    def seconds(self) -> float:
+        """The shorter of the two."""
+        return self.max_gap_s if self.track_buffer_s is None else min(self.max_gap_s, self.track_buffer_s)
+
+
+def lifetime(params: TrackerParams, sample_rate: float) -> Lifetime:
+    """Return how long ``params`` keep a lost track.
+
+    Args:
+        params: settings of the tracker.
+        sample_rate: frames a second of media that it sees; 0 where that cannot be known.
+    """
+    # track_buffer counts source frames times the stride: with it, processed frames.
+    return Lifetime(params.track_buffer / sample_rate if sample_rate else None, params.max_gap_s)
+
+
+def meanings(section: str) -> dict[str, str]:
+    """Return the first sentence about each setting of a section, as the source says it."""
+    (kind,) = (field.type for field in msgspec.structs.fields(Config) if field.name == section)
+    found: dict[str, str] = {}
+    for part in kind.__mro__:
+        if msgspec.Struct in part.__mro__[1:]:
+            body = ast.parse(inspect.getsource(part)).body[0]
+            assert isinstance(body, ast.ClassDef)
+            for field, text in itertools.pairwise(body.body):
+                if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr):
+                    words = " ".join(ast.literal_eval(text.value).replace("``", "").split())
+                    found[ast.unparse(field.target)] = re.split(r"\.(?= [A-Z]|$)", words)[0]
+    return found
 
 
 def parse_assignments(pairs: list[str]) -> dict[str, str]:
