@@ -321,15 +321,15 @@ def print_start(rounds: int) -> None:
 
 
 def coming_and_going() -> list[Detections]:
-    """Make 64 frames to be repeated: 3 people come in each, stay for 4 frames, and never where one was just lost."""
+    """Make 64 frames to be repeated: 3 people come in each, stay for 12 frames, and never where one was just lost."""
     rng = np.random.default_rng(1)
     sizes = rng.uniform(40, 80, (192, 2))
     frames = []
     for index in range(64):
-        births = np.arange(3 * (index - 3), 3 * (index + 1)) % 192
+        births = np.arange(3 * (index - 11), 3 * (index + 1)) % 192
         centres = np.column_stack((births % 64 % 8, births % 64 // 8)) * 120.0 + 60
         boxes = np.hstack((centres - sizes[births] / 2, centres + sizes[births] / 2))
-        frames.append(detections(boxes, np.full(12, 0.9)))
+        frames.append(detections(boxes, np.full(36, 0.9)))
     return frames
 
 
@@ -346,7 +346,7 @@ class Census:
 
 def births(frames: int, at: Sequence[int]) -> list[Census]:
     """Run over ``frames`` frames of births and ends; count after those of ``at``."""
-    tracker = ByteTracker(TrackerParams(), max_lost_ns=10 * STEP_NS)
+    tracker = ByteTracker(TrackerParams(), max_lost_ns=5 * STEP_NS)
     scene, wanted, counted, largest = coming_and_going(), set(at), [], 0
     for index in range(frames):
         out = tracker.update(scene[index % 64], index * STEP_NS)
@@ -446,7 +446,10 @@ def test_a_mot_file_becomes_frames_without_the_doubtful(tmp_path: Path) -> None:
 
 def test_every_person_who_comes_gets_an_id_and_leaves_no_trace() -> None:
     early, late = births(2_000, (200, 2_000))
-    assert (early.ids, late.ids) == (3 * 200 + 9, 3 * 2_000 + 9)  # in the first frame, three generations at once
+    assert (early.ids, late.ids) == (
+        3 * 200 + 33,
+        3 * 2_000 + 33,
+    )  # twelve generations are there at once in the first frame
     assert early.live == late.live
     assert early.capacity == late.capacity
 
