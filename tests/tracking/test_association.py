@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from naive import Matrix, iou
+from naive_timed import iou as grown_iou
 from scipy.optimize import linear_sum_assignment
 
 from streamtrack.tracking import _association as association
@@ -67,6 +68,38 @@ class Workspace:
 def random_boxes(rng: np.random.Generator, n: int, width: float, size: float) -> Matrix:
     corner = rng.uniform(0, width, (n, 2))
     return np.hstack([corner, corner + rng.uniform(0, size, (n, 2))])
+
+
+@settings(max_examples=EXAMPLES // 4)
+@given(
+    seed=st.integers(0, 2**32),
+    n_left=st.integers(0, 30),
+    n_right=st.integers(1, 40) | st.sampled_from([65, 150]),
+    width=st.sampled_from([3.0, 200.0, 2000.0]),
+    growth=st.sampled_from([0.0, 5.0, 300.0]),
+    any_class=st.booleans(),
+)
+def test_kernels_list_the_pairs_of_grown_boxes(
+    seed: int, n_left: int, n_right: int, width: float, growth: float, any_class: bool
+) -> None:
+    rng = np.random.default_rng(seed)
+    left, right = random_boxes(rng, n_left, width, 50), random_boxes(rng, n_right, width, 50)
+    left[:, 2:] += 1
+    right[:, 2:] += 1
+    margins, kinds = rng.uniform(0, growth, n_left), (rng.integers(0, 2, n_left), rng.integers(0, 2, n_right))
+    space = Workspace(max(n_left, n_right))
+    space.put(association.LEFT_BOXES, left, kinds[0])
+    space.tables[association.LEFT_BOXES, association.MARGIN, :n_left] = margins
+    space.put(association.RIGHT_BOXES, right, kinds[1])
+    found = space.pairs(n_left, n_right, 0.9, False, any_class, 0.05)
+    expected = {}
+    for i, a in enumerate(left):
+        for j, b in enumerate(right):
+            cost = 1 - grown_iou(a, b, margins[i]) + 0.05 * abs(np.log((a[3] - a[1]) / (b[3] - b[1])))
+            if (any_class or kinds[0][i] == kinds[1][j]) and cost <= 0.9:
+                expected[i, j] = cost
+    assert found.keys() == expected.keys()
+    assert all(abs(found[pair] - expected[pair]) < 1e-9 for pair in expected)
 
 
 def expected_pairs(

@@ -1,6 +1,7 @@
-"""What the tracker promises its caller; what it computes is compared in ``test_kernels`` and ``test_goldens``."""
+"""What the tracker promises its caller; what it computes is compared in the other modules here."""
 
 import threading
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -216,3 +217,30 @@ def test_two_trackers_in_two_threads_do_not_meet() -> None:
         thread.join()
     assert len(results) == 2
     assert results[0] == results[1]
+
+
+@pytest.mark.parametrize("mode", ["time", "reference"])
+def test_what_is_expected_is_what_a_lost_track_shows(mode: Literal["time", "reference"]) -> None:
+    tracker, twin = (ByteTracker(TrackerParams(mode=mode), max_lost_ns=10**9) for _ in range(2))
+    for k in range(5):
+        for each in (tracker, twin):
+            each.update(found(moved(BOX, 4.0 * k), moved(BOX, 500)), 40_000_000 * k)
+    expected = tracker.expect(200_000_000)
+    assert expected.ids.tolist() == [1, 2]
+    assert expected.states.tolist() == [CONFIRMED, CONFIRMED]
+    assert expected.matched_ns.tolist() == [160_000_000] * 2
+    assert (expected.deviations > 0).all() == (mode == "time")
+    assert 114 < expected.boxes[0, 0] < 124
+    # Nothing is found, so the update shows its predictions; and having asked makes no difference.
+    update = tracker.update(Detections.empty(), 200_000_000)
+    np.testing.assert_array_equal(update.boxes, expected.boxes.astype(np.float32))
+    np.testing.assert_array_equal(update.boxes, twin.update(Detections.empty(), 200_000_000).boxes)
+
+
+def test_after_a_cut_nothing_is_expected(tracker: ByteTracker) -> None:
+    tracker.update(found(BOX), 0)
+    tracker.cut()
+    assert tracker.expect(1).ids.tolist() == []
+    assert tracker.update(found(BOX), 1).ended.tolist() == [1]
+    with pytest.raises(ValueError, match="time must go on"):
+        tracker.expect(1)

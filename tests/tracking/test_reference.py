@@ -4,14 +4,12 @@ from itertools import pairwise
 
 import numba
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from naive import NaiveByteTracker
 from scenes import Scene, detect
 
 from streamtrack.params import TrackerParams
-from streamtrack.tracking import _state
 from streamtrack.tracking.tracker import ByteTracker
 from streamtrack.types import Detections
 
@@ -77,22 +75,3 @@ def test_kernels_count_a_lifetime_in_time_not_in_updates(seed: int, gaps_ns: lis
 def test_kernels_track_a_scene_that_outgrows_every_array() -> None:
     scene = Scene(1, frames=8, objects=20 if numba.config.DISABLE_JIT else 150)
     assert compare(TrackerParams(mode="reference"), detect(scene), list(range(8)), 3) > 100
-
-
-@pytest.mark.parametrize(
-    ("box", "score"),
-    [
-        ((np.nan, 0, 1, 1), 0.5),
-        ((0, 0, np.inf, 1), 0.5),
-        ((0, -np.inf, 1, 1), 0.5),
-        ((2, 0, 1, 1), 0.5),
-        ((0, 2, 1, 1), 0.5),
-        ((0, 0, 1, 1), -0.1),
-        ((0, 0, 1, 1), 1.1),
-        ((0, 0, 1, 1), np.nan),
-    ],
-)
-def test_kernels_find_the_row_that_cannot_be(box: tuple[float, ...], score: float) -> None:
-    boxes = np.array([(0, 0, 1, 1), (5, 5, 5, 5), box], np.float32)
-    assert _state.first_bad_row(boxes, np.array([0.0, 1.0, score], np.float32)) == 2
-    assert _state.first_bad_row(boxes[:2], np.array([0.0, 1.0], np.float32)) == -1
