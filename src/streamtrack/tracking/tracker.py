@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Final, TypeVar
+import copy
+from typing import Final, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from streamtrack.params import TrackerParams
-from streamtrack.tracking import _association, _reference, _state, _timed
-from streamtrack.types import Detections, Float32Array, TrackUpdate
+from streamtrack.tracking import _association, _motion, _reference, _state, _timed
+from streamtrack.tracking._association import Float64Array
+from streamtrack.types import Detections, Float32Array, Int64Array, TrackUpdate
 
 Number = TypeVar("Number", np.float32, np.int32)
 
@@ -18,6 +20,17 @@ MAX_DETECTIONS: Final = 10_000
 
 _NEVER: Final = -(2**62)
 _NONE_ENDED: Final = np.empty(0, np.int64)
+
+
+class Expected(NamedTuple):
+    """M live tracks as an update sees them before it looks at the detections, those in sight first, then the lost."""
+
+    ids: Int64Array  # (M,)
+    states: Int64Array  # (M,) TENTATIVE, CONFIRMED or LOST
+    classes: Int64Array  # (M,)
+    boxes: Float64Array  # (M, 4) x0 y0 x1 y1, px
+    deviations: Float64Array  # (M,) standard deviation of where a track is, px; 0 in mode reference
+    matched_ns: Int64Array  # (M,) time of the last match
 
 
 class ByteTracker:
@@ -168,6 +181,32 @@ class ByteTracker:
     def _dt(self, pts_ns: int) -> float:
         # How far to move the tracks that there are: seconds, or one update.
         return 1.0 if self._step is _reference.update else (pts_ns - self._last_ns) * 1e-9 if self._live else 0.0
+
+    def expect(self, pts_ns: int) -> Expected:
+        """Return what an update at ``pts_ns`` would match detections to; the tracker is left as it is.
+
+        After ``cut()`` that is nothing.
+
+        Raises:
+            ValueError: time stands still or goes back.
+        """
+        n_tracked, n_lost = self._counts[_state.N_TRACKED], self._counts[_state.N_LOST]
+        lists = (self._lists[_state.TRACKED_SLOTS, :n_tracked], self._lists[_state.LOST_SLOTS, :n_lost])
+        slots = np.concatenate(lists)[: 0 if self._counts[_state.CUT] else None]
+        # An update of a copy predicts as the kernels do, to the bit. Slots keep their motion where it ends a track.
+        other = copy.copy(self)
+        vars(other).update({name: kept.copy() for name, kept in vars(self).items() if isinstance(kept, np.ndarray)})
+        other.update(Detections.empty(), pts_ns)
+        motion, facts = other._motion[:, slots], self._facts[:, slots]
+        timed = self._step is _timed.update
+        return Expected(
+            facts[_state.ID],
+            facts[_state.STATE],
+            facts[_state.KIND],
+            np.ascontiguousarray(motion[_state.X0 : _state.Y1 + 1].T),
+            np.sqrt(motion[_motion.VAR]) * motion[_motion.HEIGHT] if timed else np.zeros(len(slots)),
+            facts[_state.MATCHED_NS],
+        )
 
     def cut(self) -> None:
         """Say that the next frame is of another shot: every track ends with the next update, which lists them.
