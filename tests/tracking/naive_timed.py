@@ -16,8 +16,8 @@ from scipy.optimize import linear_sum_assignment
 from streamtrack.params import TrackerParams
 from streamtrack.types import CONFIRMED, LOST, TENTATIVE, Detections
 
-NEAR, FAR = 0.6, 1.25
-FAR_LIMIT, WEAK_LIMIT, TENTATIVE_LIMIT, DUPLICATE_LIMIT = 0.5, 0.5, 0.6, 0.15
+GROWTH = 0.6
+WEAK_LIMIT, TENTATIVE_LIMIT, DUPLICATE_LIMIT = 0.5, 0.6, 0.15
 HEIGHT_COST = 0.05
 CONFIRMED_AFTER_NS = 149_000_000
 MEASURED_STD, SPEED_STD, ACCELERATION, WANDERING, FADING = 0.033, 2.0, 0.05, 0.01, 0.3
@@ -123,10 +123,9 @@ class NaiveTimedTracker:
 
         tentative = [track for track in self.tracked if track.state == TENTATIVE]
         rest = [track for track in self.tracked + self.lost if track.state != TENTATIVE]
-        rest, strong = self.match(rest, strong, NEAR, self.params.match_thresh, pts_ns, fuse=fuse)
-        rest, strong = self.match(rest, strong, FAR, FAR_LIMIT, pts_ns, fuse=fuse)
+        rest, strong = self.match(rest, strong, GROWTH, self.params.match_thresh, pts_ns, fuse=fuse)
         rest, _ = self.match(rest, weak, 0, WEAK_LIMIT, pts_ns, fuse=False)
-        gone, strong = self.match(tentative, strong, NEAR, TENTATIVE_LIMIT, pts_ns, fuse=fuse)
+        gone, strong = self.match(tentative, strong, GROWTH, TENTATIVE_LIMIT, pts_ns, fuse=fuse)
         newly_lost = [track for track in rest if track.state == CONFIRMED]
         for track in newly_lost:
             track.state = LOST

@@ -1,8 +1,8 @@
 """One update of the tracker that measures time: ByteTrack's idea, with elapsed seconds where it counts updates.
 
 Each track is matched with a tolerance that grows with the uncertainty of its own prediction (``_motion``): both boxes
-of a pair are grown by a multiple of the standard deviation before their IoU is taken. The rounds go from the likely to
-the possible. How the arrays are laid out is told in ``_state``.
+of a pair are grown by a multiple of the standard deviation before their IoU is taken. Weak detections have no such
+tolerance. How the arrays are laid out is told in ``_state``.
 """
 
 from __future__ import annotations
@@ -51,10 +51,8 @@ from streamtrack.tracking._state import (
 )
 from streamtrack.types import CONFIRMED, LOST, TENTATIVE, Float32Array, Int32Array, UInt8Array
 
-NEAR, FAR = 0.6, 1.25
-"""How far boxes are grown, in standard deviations of the prediction: for what is likely, and for what is possible."""
-FAR_LIMIT = 0.5
-"""Largest cost of what is merely possible, whose boxes are grown twice as far: stricter than ``match_thresh``."""
+GROWTH = 0.6
+"""How far the boxes of a track and a strong detection are grown, in standard deviations of the prediction."""
 WEAK_LIMIT = 0.5
 """Largest cost of a match with a weak detection, with boxes as they are: the official one."""
 TENTATIVE_LIMIT = 0.6
@@ -218,13 +216,12 @@ def update(
     fuse, any_class = limits[FUSE_SCORE] > 0.0, limits[ANY_CLASS] > 0.0
 
     _predict_all(motion, facts, lists, counts, dt, False)
-    for growth, limit in ((NEAR, limits[MATCH_THRESH]), (FAR, FAR_LIMIT)):
-        n_left, n_right = counts[N_LEFT], counts[N_HIGH]
-        _put_sides(motion, facts, lists, counts, tables, growth, HIGH, n_right, boxes, scores, classes)
-        pair_right, pair_cost = associate(
-            tables, links, n_left, n_right, limit, fuse, any_class, HEIGHT_COST, pair_right, pair_cost
-        )
-        _take(motion, facts, lists, counts, links, HIGH, boxes, scores, classes, pts_ns)
+    n_left, n_right, limit = counts[N_LEFT], counts[N_HIGH], limits[MATCH_THRESH]
+    _put_sides(motion, facts, lists, counts, tables, GROWTH, HIGH, n_right, boxes, scores, classes)
+    pair_right, pair_cost = associate(
+        tables, links, n_left, n_right, limit, fuse, any_class, HEIGHT_COST, pair_right, pair_cost
+    )
+    _take(motion, facts, lists, counts, links, HIGH, boxes, scores, classes, pts_ns)
 
     n_left, n_right = counts[N_LEFT], counts[N_LOW]
     _put_sides(motion, facts, lists, counts, tables, 0.0, LOW, n_right, boxes, scores, classes)
@@ -236,7 +233,7 @@ def update(
 
     _predict_all(motion, facts, lists, counts, dt, True)
     n_left, n_right = counts[N_LEFT], counts[N_HIGH]
-    _put_sides(motion, facts, lists, counts, tables, NEAR, HIGH, n_right, boxes, scores, classes)
+    _put_sides(motion, facts, lists, counts, tables, GROWTH, HIGH, n_right, boxes, scores, classes)
     pair_right, pair_cost = associate(
         tables, links, n_left, n_right, TENTATIVE_LIMIT, fuse, any_class, HEIGHT_COST, pair_right, pair_cost
     )
