@@ -37,7 +37,7 @@ def metrics(*, note: str = "", source: bool = True, seen: int = 250) -> Metrics:
         )
         if source
         else None,
-        totals={"tracks": 1, "detections": 70},
+        totals={"tracks": 1, "detections": 70, "cuts": 1},
         frame_ledger={"seen": seen, "strided": seen - 50, "detected": 50, "corrupt": 0} if seen else {"seen": 0},
         stages={},
         channels=[],
@@ -75,7 +75,7 @@ def test_the_summary_says_what_was_found_and_where_it_lies(tmp_path: Path) -> No
     rows = dict(_terminal.summary_rows(RunSummary(tmp_path, metrics())))
     assert rows == {
         "Complete": "clip.mp4, 250 source frames in 0:05 (50.0 fps, 2.0 cores)",
-        "Found": "1 track, 70 detections",
+        "Found": "1 track, 70 detections, 1 cut",
         "Model": "yunet on cpu",
         "Sampling": "every 5th frame",
         "Frames": "200 strided, 50 detected",

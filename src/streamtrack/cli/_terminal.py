@@ -97,7 +97,7 @@ def summary_rows(summary: RunSummary) -> list[tuple[str, str]]:
     totals, process = metrics.totals, metrics.process
     rows = [
         (metrics.status.capitalize(), _speed(metrics)),
-        ("Found", f"{_count(totals['tracks'], 'track')}, {_count(totals['detections'], 'detection')}"),
+        ("Found", ", ".join(_count(totals[f"{noun}s"], noun) for noun in ("track", "detection", "cut"))),
         ("Model", _model(metrics)),
         ("Frames", _frames(metrics)),
         ("CPU", f"{process.cpu_ms_per_source_frame:.1f} ms per source frame, peak {process.peak_memory_mb:.0f} MB"),
