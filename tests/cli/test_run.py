@@ -107,7 +107,9 @@ def test_an_interrupted_run_leaves_complete_lines_and_says_so(model: str, tmp_pa
     metrics = json.loads((tmp_path / "run" / "track_metrics.json").read_text())
     assert metrics["status"] == "interrupted"
     found = [json.loads(line) for line in records.read_text().splitlines()]
-    assert len({record["frame_idx"] for record in found}) == metrics["frame_ledger"]["detected"] < 1500
+    # The signal may come between the tracking of a frame and its writing.
+    assert metrics["frame_ledger"]["detected"] - len({record["frame_idx"] for record in found}) in (0, 1)
+    assert metrics["frame_ledger"]["detected"] < 1500
     assert len((tmp_path / "run" / "tracks.jsonl").read_text().splitlines()) == 2
 
 
