@@ -65,10 +65,11 @@ MAY_IMPORT = {
         "types errors params config folder metrics pipeline registry build tape evaluation motchallenge",
         "numpy msgspec",
     ),
+    "explaining": Row("types errors params config build tape tracking", "numpy msgspec"),
     "cli": Row(
         "errors",
-        lazily="streamtrack build config demo evaluation fetch folder metrics models params registry retracking "
-        "sources.sampling tape types msgspec rich",
+        lazily="streamtrack build config demo evaluation explaining fetch folder metrics models params registry "
+        "retracking sources.sampling tape types msgspec rich",
     ),
     "cli._terminal": Row("build metrics models.zoo", "rich"),
     "__main__": Row("cli"),
@@ -424,7 +425,7 @@ except SystemExit as end:
         "import streamtrack.cli",
         *(
             HELP.format(arguments=[*command, "--help"])
-            for command in ([], ["run"], ["retrack"], ["eval"], ["demo"], ["models"], ["plugins"])
+            for command in ([], ["run"], ["retrack"], ["explain"], ["eval"], ["demo"], ["models"], ["plugins"])
         ),
     ],
 )

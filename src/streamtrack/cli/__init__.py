@@ -12,7 +12,7 @@ from typing import Any
 
 from streamtrack.errors import EXIT_INTERRUPTED, InternalError, StreamtrackError, redact
 
-COMMANDS = ("run", "retrack", "eval", "demo", "models", "config", "plugins")
+COMMANDS = ("run", "retrack", "explain", "eval", "demo", "models", "config", "plugins")
 
 
 class _Version(argparse.Action):
