@@ -144,3 +144,19 @@ def test_a_crop_of_whole_pixels_inside_is_exact(x: int, y: int, width: int, heig
     box = (x, y, min(x + width, 64), min(y + height, 48))
     value.crop(np.array(box, np.float32))
     assert picture.asked[0][0] == box
+
+
+def test_an_unchecked_update_is_one_like_any_other() -> None:
+    arrays = (
+        np.arange(1, 4),
+        np.ones((3, 4), np.float32),
+        np.ones(3, np.float32),
+        np.zeros(3, np.int32),
+        np.ones(3, np.uint8),
+        np.zeros(3, np.int32),
+        np.zeros(0, np.int64),
+    )
+    ours, theirs = TrackUpdate.unchecked(*(a.copy() for a in arrays)), TrackUpdate(*(a.copy() for a in arrays))
+    for name in TrackUpdate.__slots__:
+        assert np.array_equal(getattr(ours, name), getattr(theirs, name))
+        assert not getattr(ours, name).flags.writeable

@@ -117,6 +117,7 @@ class ByteTracker:
         self._classes = np.zeros(self._capacity, np.int32)
         self._states = np.zeros(self._capacity, np.uint8)
         self._rows = np.zeros(self._capacity, np.int32)
+        self._view(0)
 
     def _grow_pairs(self, pairs: int) -> None:
         self._pairs = pairs
@@ -215,14 +216,29 @@ class ByteTracker:
         """
         self._counts[_state.CUT] = 1
 
+    def _view(self, live: int) -> None:
+        # Making a view takes as long as copying what it shows, and most frames have as many tracks as the last.
+        self._viewed = live
+        self._views = (
+            self._ids[:live],
+            self._boxes[:live],
+            self._scores[:live],
+            self._classes[:live],
+            self._states[:live],
+            self._rows[:live],
+        )
+
     def _shown(self, live: int, ended: int) -> TrackUpdate:
-        return TrackUpdate(
-            self._ids[:live].copy(),
-            self._boxes[:live].copy(),
-            self._scores[:live].copy(),
-            self._classes[:live].copy(),
-            self._states[:live].copy(),
-            self._rows[:live].copy(),
+        if live != self._viewed:
+            self._view(live)
+        ids, boxes, scores, classes, states, rows = self._views
+        return TrackUpdate.unchecked(
+            ids.copy(),
+            boxes.copy(),
+            scores.copy(),
+            classes.copy(),
+            states.copy(),
+            rows.copy(),
             self._ended[:ended].copy() if ended else _NONE_ENDED,
         )
 
