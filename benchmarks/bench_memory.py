@@ -44,7 +44,7 @@ def measure(frames: int, at: list[int]) -> tuple[dict[int, float], int]:
     with tempfile.TemporaryDirectory() as folder:
         model = write_square_detector(Path(folder) / "squares.onnx")
         clip = write_clip(Path(folder) / "long.mp4", busy_frames(frames), options={"preset": "ultrafast"})
-        settings = {"output.save_frames": False, "detector.input_size": WIDTH}
+        settings = {"output.save_frames": False, "detector.input_size": WIDTH, "tracker.max_gap_s": 0.5}
         out = Path(folder) / "run"
         with streamtrack.Pipeline(clip, model=str(model), stride=1, out=out, set=settings) as pipeline:
             for result in pipeline:
