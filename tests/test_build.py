@@ -188,3 +188,13 @@ def test_no_summary_inside_the_block(clip: Path, model: str) -> None:
     pipeline = streamtrack.Pipeline(clip, model=model)
     with pytest.raises(streamtrack.InternalError, match="no summary"), pipeline:
         pipeline.summary()
+
+
+def test_where_kernels_are_kept_is_said_if_it_is_not_the_usual_place(
+    clip: Path, model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr("streamtrack.build.cache_note", lambda: "kernels are kept elsewhere")
+    with streamtrack.Pipeline(clip, model=model, stride=30, say=said.append) as pipeline:
+        list(pipeline)
+    assert said == ["kernels are kept elsewhere"]

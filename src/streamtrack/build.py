@@ -35,6 +35,7 @@ from streamtrack.models.zoo import resolve as resolve_model
 from streamtrack.params import TrackerParams
 from streamtrack.pipeline import Plan, StagePipeline, Stages
 from streamtrack.scenes import CutDetector
+from streamtrack.tracking import cache_note
 from streamtrack.tracking.tracker import ByteTracker
 from streamtrack.types import NS_PER_S, Result, RunInfo, SourceInfo
 
@@ -182,7 +183,7 @@ class Pipeline(StagePipeline):
         found = self._model = resolve_model(settings.model, settings.head, config.model_dir(), say=self._say)
         return Plan(
             open_detector=lambda: self._open_detector(found),
-            make_tracker=lambda: make_tracker(self._config.tracker, info.sample_rate),
+            make_tracker=lambda: self._make_tracker(info),
             run_info=lambda: self._run_info(info, found),
             is_cut=CutDetector(self._config.scene).is_cut,
         )
@@ -196,6 +197,12 @@ class Pipeline(StagePipeline):
             spec = msgspec.structs.replace(spec, input_size=(settings.input_size, settings.input_size))
         self._detector = load_detector(model.path, spec, backend, options, settings)
         return self._detector
+
+    def _make_tracker(self, info: SourceInfo) -> ByteTracker:
+        note = cache_note()
+        if note:
+            self._say(note)
+        return make_tracker(self._config.tracker, info.sample_rate)
 
     def _run_info(self, info: SourceInfo, model: ResolvedModel) -> RunInfo:
         # Loading told what a model that came without a specification is.

@@ -34,6 +34,9 @@ class TrackerParams(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """Detections and tracks of different classes never match; else a track has the class of its last detection."""
     min_area: Annotated[float, Meta(ge=0)] = 0.0
     """Detections smaller than this, in px^2 of the source, are left out."""
+    min_track_s: Annotated[float, Meta(ge=0)] = 0.0
+    """A track is confirmed, and so written at all, only once it was followed for so long; 0: after 0.15 s, or at once
+    in the first frame of a shot. ``mode=reference`` does not read it."""
     raw_boxes: bool = False
     """Report the box of the matched detection instead of the filter's."""
 

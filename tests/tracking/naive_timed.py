@@ -73,10 +73,10 @@ class Track:
     matched_ns: int
     state: int
 
-    def match(self, detection: Detection, pts_ns: int) -> None:
+    def match(self, detection: Detection, pts_ns: int, believed_ns: float) -> None:
         self.motion.correct(detection.box)
         self.detection, self.matched_ns = detection, pts_ns
-        if self.state != TENTATIVE or pts_ns - self.started_ns >= CONFIRMED_AFTER_NS:
+        if self.state != TENTATIVE or pts_ns - self.started_ns >= believed_ns:
             self.state = CONFIRMED
 
     def row(self) -> Row:
@@ -98,6 +98,7 @@ class NaiveTimedTracker:
 
     def __init__(self, params: TrackerParams, max_lost_ns: int) -> None:
         self.params, self.max_lost_ns = params, max_lost_ns
+        self.believed_ns = max(CONFIRMED_AFTER_NS, params.min_track_s * 1e9 - 1e6)
         self.tracked: list[Track] = []
         self.lost: list[Track] = []
         self.told: set[int] = set()
@@ -165,7 +166,7 @@ class NaiveTimedTracker:
                 gain[i, j] = min(self.cost(track, detection, growth, fuse) - limit, 0)
         pairs = [(i, j) for i, j in zip(*linear_sum_assignment(gain), strict=True) if gain[i, j] < 0]
         for i, j in pairs:
-            tracks[i].match(found[j], pts_ns)
+            tracks[i].match(found[j], pts_ns, self.believed_ns)
         taken, used = {i for i, _ in pairs}, {j for _, j in pairs}
         left = [track for i, track in enumerate(tracks) if i not in taken]
         return left, [detection for j, detection in enumerate(found) if j not in used]
@@ -182,7 +183,7 @@ class NaiveTimedTracker:
 
     def birth(self, detection: Detection, pts_ns: int) -> Track:
         self.last_id += 1
-        state = CONFIRMED if self.first else TENTATIVE
+        state = CONFIRMED if self.first and not self.params.min_track_s else TENTATIVE
         return Track(self.last_id, Motion(detection.box), detection, pts_ns, pts_ns, state)
 
     def remove_duplicates(self) -> None:

@@ -65,6 +65,7 @@ thresholds = st.builds(
     fuse_score=st.booleans(),
     class_aware=st.booleans(),
     min_area=st.sampled_from([0.0, 4000.0]),
+    min_track_s=st.sampled_from([0.0, 0.0, 0.3]),
 )
 intervals = st.one_of(
     st.sampled_from([20 * MS, 40 * MS, 400 * MS]).map(lambda gap: [gap] * 40),
@@ -88,6 +89,17 @@ def test_kernels_track_in_time_as_the_twin_does(
 def test_kernels_track_in_time_a_scene_that_outgrows_every_array() -> None:
     scene = Scene(1, frames=8, objects=20 if numba.config.DISABLE_JIT else 150)
     assert compare(TrackerParams(), detect(scene), list(range(0, 320 * MS, 40 * MS)), LIFETIME_NS, set()) > 100
+
+
+@given(scenes, st.sampled_from([0.2, 1.0]))
+def test_no_track_is_confirmed_before_its_time(scene: Scene, min_track_s: float) -> None:
+    tracker = ByteTracker(TrackerParams(min_track_s=min_track_s), max_lost_ns=LIFETIME_NS)
+    first_seen: dict[int, int] = {}
+    for count, detections in enumerate(detect(scene)):
+        update = tracker.update(detections, count * 40 * MS)
+        for track, state in zip(update.ids.tolist(), update.states.tolist(), strict=True):
+            born = first_seen.setdefault(track, count)
+            assert state == TENTATIVE or (count - born) * 40 * MS >= min_track_s * 1e9
 
 
 def golden_lines(name: str, stride: int) -> list[str]:

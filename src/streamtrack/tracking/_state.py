@@ -69,7 +69,9 @@ WEAK_BELOW = 3  # a detection that scores less is weak, unless it is beneath LOW
 MIN_AREA = 4  # px^2
 MATCH_THRESH = 5  # the largest cost of the first round of matching
 FUSE_SCORE, ANY_CLASS, RAW_BOXES = 6, 7, 8
-LIMIT_ROWS = 9
+BELIEVED_NS = 9  # age at which the time mode confirms a track
+NONE_AT_ONCE = 10  # a switch: not even the first update confirms what it starts
+LIMIT_ROWS = 11
 
 DUPLICATE_LIMIT = 0.15
 """A tracked and a lost track with a cost (1 - IoU) below this are one: the official value."""
@@ -226,7 +228,8 @@ def give_birth(
         claim(motion, facts, slot, row, scores, classes, pts_ns)
         facts[ID, slot] = counts[LAST_ID]
         facts[STARTED_NS, slot] = pts_ns
-        facts[STATE, slot] = CONFIRMED if counts[N_UPDATES] == 0 else TENTATIVE
+        at_once = counts[N_UPDATES] == 0 and limits[NONE_AT_ONCE] == 0.0
+        facts[STATE, slot] = CONFIRMED if at_once else TENTATIVE
         facts[EXPIRED, slot] = 0
         facts[SHOWN, slot] = 0
         lists[BORN, n_born] = slot

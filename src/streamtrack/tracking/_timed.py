@@ -12,6 +12,7 @@ from streamtrack.tracking._jit import inlined, kernel
 from streamtrack.tracking._motion import correct, fade, predict, spread, start
 from streamtrack.tracking._state import (
     ANY_CLASS,
+    BELIEVED_NS,
     BORN,
     FUSE_SCORE,
     GONE,
@@ -109,6 +110,7 @@ def _take(
     facts: Int64Array,
     lists: Int64Array,
     counts: Int64Array,
+    limits: Float64Array,
     links: Int64Array,
     part: int,
     boxes: Float32Array,
@@ -127,7 +129,7 @@ def _take(
         row = lists[part, j]
         correct(motion, slot, float(boxes[row, 0]), float(boxes[row, 1]), float(boxes[row, 2]), float(boxes[row, 3]))
         claim(motion, facts, slot, row, scores, classes, pts_ns)
-        if facts[STATE, slot] != TENTATIVE or pts_ns - facts[STARTED_NS, slot] >= CONFIRMED_AFTER_NS:
+        if facts[STATE, slot] != TENTATIVE or pts_ns - facts[STARTED_NS, slot] >= limits[BELIEVED_NS]:
             facts[STATE, slot] = CONFIRMED
     counts[N_LEFT] = n
     if part == HIGH:
@@ -221,14 +223,14 @@ def update(
     pair_right, pair_cost = associate(
         tables, links, n_left, n_right, limit, fuse, any_class, HEIGHT_COST, pair_right, pair_cost
     )
-    _take(motion, facts, lists, counts, links, HIGH, boxes, scores, classes, pts_ns)
+    _take(motion, facts, lists, counts, limits, links, HIGH, boxes, scores, classes, pts_ns)
 
     n_left, n_right = counts[N_LEFT], counts[N_LOW]
     _put_sides(motion, facts, lists, counts, tables, 0.0, LOW, n_right, boxes, scores, classes)
     pair_right, pair_cost = associate(
         tables, links, n_left, n_right, WEAK_LIMIT, False, any_class, HEIGHT_COST, pair_right, pair_cost
     )
-    _take(motion, facts, lists, counts, links, LOW, boxes, scores, classes, pts_ns)
+    _take(motion, facts, lists, counts, limits, links, LOW, boxes, scores, classes, pts_ns)
     _leave(facts, lists, counts, LOST)
 
     _predict_all(motion, facts, lists, counts, dt, True)
@@ -237,7 +239,7 @@ def update(
     pair_right, pair_cost = associate(
         tables, links, n_left, n_right, TENTATIVE_LIMIT, fuse, any_class, HEIGHT_COST, pair_right, pair_cost
     )
-    _take(motion, facts, lists, counts, links, HIGH, boxes, scores, classes, pts_ns)
+    _take(motion, facts, lists, counts, limits, links, HIGH, boxes, scores, classes, pts_ns)
     _leave(facts, lists, counts, GONE)
 
     give_birth(motion, facts, lists, counts, limits, scores, classes, pts_ns)

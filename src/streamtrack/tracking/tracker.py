@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from streamtrack.params import TrackerParams
 from streamtrack.tracking import _association, _motion, _reference, _state, _timed
 from streamtrack.tracking._association import Float64Array
-from streamtrack.types import Detections, Float32Array, Int64Array, TrackUpdate
+from streamtrack.types import NS_PER_S, Detections, Float32Array, Int64Array, TrackUpdate
 
 Number = TypeVar("Number", np.float32, np.int32)
 
@@ -78,6 +78,9 @@ class ByteTracker:
         self._limits[_state.FUSE_SCORE] = params.fuse_score
         self._limits[_state.ANY_CLASS] = not params.class_aware
         self._limits[_state.RAW_BOXES] = params.raw_boxes
+        # A millisecond less, as containers round time stamps to one.
+        self._limits[_state.BELIEVED_NS] = max(_timed.CONFIRMED_AFTER_NS, params.min_track_s * NS_PER_S - 1e6)
+        self._limits[_state.NONE_AT_ONCE] = timed and params.min_track_s > 0
         self._counts = np.zeros(_state.COUNT_ROWS, np.int64)
         self._motion = np.zeros((_state.STATE_ROWS, 0))
         self._facts = np.zeros((_state.FACT_ROWS, 0), np.int64)
