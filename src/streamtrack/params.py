@@ -51,7 +51,7 @@ class DetectorParams(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """Of two boxes of one class that overlap more than this, the weaker one goes."""
     min_size: Annotated[float, Meta(ge=0)] = 0.0
     """Boxes whose shorter side is under this many source px are not detections."""
-    max_detections: Annotated[int, Meta(ge=1)] = 1000
+    max_detections: Annotated[int, Meta(ge=1, le=10_000)] = 1000
     """At most this many per frame, the strongest."""
 
 
