@@ -88,6 +88,23 @@ def test_the_records_are_the_same_whatever_the_sizes(
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
 
 
+def test_a_sink_that_is_asked_for_replaces_the_runs_own(clip: Path, model: str, tmp_path: Path) -> None:
+    crops = {"output.save_crops": True, "output.save_frames": False}
+    sinks = ["jsonl:detections=", "crops:every_frames=1000"]
+    summary = streamtrack.run(clip, model=model, stride=1, out=tmp_path / "run", set=crops, sinks=sinks)
+    assert not (tmp_path / "run" / "detections.jsonl").exists()
+    assert len(lines(tmp_path / "run" / "tracks.jsonl", TrackRecord)) == 2
+    assert len(list((tmp_path / "run" / "crops").glob("*/*.jpg"))) == 2
+    assert [name for name in summary.metrics.stages if name.startswith("sink")] == ["sink jsonl", "sink crops"]
+
+
+def test_two_sinks_of_one_kind_are_told_apart(clip: Path, model: str, tmp_path: Path) -> None:
+    sinks = ["video:path=a.mp4", "video:path=b.mp4"]
+    summary = streamtrack.run(clip, model=model, stride=20, out=tmp_path / "run", sinks=sinks)
+    assert {"sink video", "sink video 2"} <= summary.metrics.stages.keys()
+    assert summary.metrics.stages["sink video"].items == summary.metrics.stages["sink video 2"].items == 3
+
+
 def test_progress_is_told_after_every_frame_and_ends_at_the_total(clip: Path, model: str) -> None:
     seen: list[tuple[int, int | None]] = []
     streamtrack.run(clip, model=model, stride=7, progress=lambda p: seen.append((p.frames_done, p.frames_total)))

@@ -6,6 +6,7 @@ import inspect
 import logging
 import os
 import typing
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -72,7 +73,8 @@ class Pipeline(StagePipeline):
         threads: threads for inference and decoding; 0 for as many as the machine gives.
         out: folder for the records, ``-`` for track records on standard output, None for no output.
         overwrite: replace an earlier run's outputs in ``out``.
-        sinks: further sinks: ``"name:key=value,key=value"``, or objects that are sinks.
+        sinks: further sinks: ``"name:key=value,key=value"``, or objects that are sinks. One named like a sink of the
+            run's own, such as ``jsonl``, replaces it.
         set: any further settings by dotted key, such as ``{"tracker.max_gap_s": 2}``.
         say: told in one line what a person should know, such as which model was chosen.
 
@@ -213,14 +215,14 @@ class Pipeline(StagePipeline):
 
     def _make_sinks(self, *, to_stdout: bool, extra: Sequence[str | Sink]) -> list[tuple[str, Sink]]:
         output = self._config.output
-        wanted: list[str | Sink] = []
-        if to_stdout:
-            wanted.append("stdout")
+        own = ["stdout"] * to_stdout
         if self.folder is not None:
             jpeg = f"jpeg_quality={output.jpeg_quality}"
-            wanted.append("jsonl")
-            wanted += [f"frames:{jpeg}"] * output.save_frames + [f"crops:{jpeg}"] * output.save_crops
-        return [_make_sink(sink) for sink in (*wanted, *extra)]
+            own += ["jsonl", *[f"frames:{jpeg}"] * output.save_frames, *[f"crops:{jpeg}"] * output.save_crops]
+        # One that is asked for takes the place of the run's own: two would write the same files.
+        asked = {sink.partition(":")[0] for sink in extra if isinstance(sink, str)}
+        wanted = [*(sink for sink in own if sink.partition(":")[0] not in asked), *extra]
+        return _told_apart([_make_sink(sink) for sink in wanted])
 
     def _conclude(self, error: BaseException | None) -> None:
         status: Status
@@ -314,6 +316,15 @@ def run(
             if progress:
                 progress(pipeline.progress)
     return pipeline.summary()
+
+
+def _told_apart(sinks: Sequence[tuple[str, Sink]]) -> list[tuple[str, Sink]]:
+    count: Counter[str] = Counter()
+    apart = []
+    for name, sink in sinks:
+        count[name] += 1
+        apart.append((f"{name} {count[name]}" if count[name] > 1 else name, sink))
+    return apart
 
 
 def _make_sink(sink: str | Sink) -> tuple[str, Sink]:
