@@ -60,7 +60,8 @@ MAY_IMPORT = {
     "metrics": Row("types channel threads pipeline records", "msgspec"),
     "config": Row("params errors", "msgspec yaml"),
     "registry": Row("errors"),
-    "build": Row(f"{VALUES} config folder metrics models pipeline registry scenes threads tracking", "msgspec"),
+    "address": Row("errors"),
+    "build": Row(f"{VALUES} address config folder metrics models pipeline registry scenes threads tracking", "msgspec"),
     "retracking": Row(
         "types errors params config folder metrics pipeline registry build tape evaluation motchallenge",
         "numpy msgspec",

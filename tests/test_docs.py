@@ -74,11 +74,12 @@ def test_the_shown_source_keeps_its_books(
     stills: Path, options: dict[str, Any], indexes: list[int], strided: int
 ) -> None:
     source = shown("A source")["StillsSource"](str(stills), SourceOptions(**options))
+    info = source.open()
     frames = list(source)
     source.close()
     assert [frame.index for frame in frames] == indexes
     assert [frame.ts_s for frame in frames] == [float(index) for index in indexes]
-    assert (source.info.width, source.info.height, source.info.frames_estimate) == (64, 48, 6)
+    assert (info.width, info.height, info.frames_estimate) == (64, 48, 6)
     stats = source.stats
     assert stats.strided == strided
     assert stats.seen == stats.strided + stats.corrupt + stats.delivered == 6
@@ -86,6 +87,7 @@ def test_the_shown_source_keeps_its_books(
 
 def test_the_shown_source_gives_pictures_as_asked(stills: Path) -> None:
     source = shown("A source")["StillsSource"](str(stills), SourceOptions())
+    source.open()
     frame = list(source)[1]
     assert frame.rgb().flags.c_contiguous
     assert frame.scaled(32, 24).transpose(2, 0, 1).flags.c_contiguous
@@ -96,7 +98,7 @@ def test_the_shown_source_gives_pictures_as_asked(stills: Path) -> None:
 
 def test_the_shown_source_says_when_there_is_nothing(tmp_path: Path) -> None:
     with pytest.raises(SourceOpenError, match="no JPEG file"):
-        shown("A source")["StillsSource"](str(tmp_path), SourceOptions())
+        shown("A source")["StillsSource"](str(tmp_path), SourceOptions()).open()
 
 
 def test_the_shown_backend_answers(tmp_path: Path) -> None:

@@ -52,6 +52,9 @@ class ScriptedSource:
         self._count, self._stride, self._fault = count, stride, fault
         self.closed_on: list[str] = []
 
+    def open(self) -> SourceInfo:
+        return self.info
+
     def __iter__(self) -> Iterator[Frame]:
         for index in range(self._count):
             self._fault(index)

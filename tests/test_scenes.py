@@ -14,6 +14,7 @@ from streamtrack.api import SourceOptions
 from streamtrack.params import SceneParams
 from streamtrack.scenes import CutDetector
 from streamtrack.sources.pyav import PyAVSource
+from streamtrack.testing.sources import opened
 from streamtrack.types import NS_PER_S, Float32Array
 
 ROWS, COLUMNS = 18, 32
@@ -132,7 +133,7 @@ def test_the_answer_does_not_depend_on_when_the_clock_started(seed: int, cut_at:
 @pytest.mark.parametrize("stride", [2])
 @pytest.mark.parametrize("clip", ["again.mkv", "car-detection.mp4"])
 def test_real_clips_of_one_shot_have_no_cut(shared_data: Path, clip: str, stride: int) -> None:
-    source = PyAVSource(str(shared_data / "video" / clip), SourceOptions(stride=stride))
+    source = opened(PyAVSource(str(shared_data / "video" / clip), SourceOptions(stride=stride)))
     detector = CutDetector(SceneParams())
     try:
         found = [

@@ -6,7 +6,7 @@ the built-in ones use the same door. See ``docs/plugins.md``.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,9 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamtrack.models.spec import ModelSpec
-from streamtrack.types import Frame, Result, RunInfo, SourceInfo, SourceStats
+from streamtrack.types import FeedState, Frame, Result, RunInfo, SourceInfo, SourceStats
 
 Tensors = Mapping[str, NDArray[Any]]
+
+
+def _untold(state: FeedState, reason: str) -> None:
+    """Tell nobody."""
 
 
 class SourceOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -29,19 +33,30 @@ class SourceOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """Resample by timestamp to at most this many frames a second of media; 0 means no limit."""
     threads: int = 0
     """Decoder threads; 0 lets the decoder choose."""
+    on_state: Callable[[FeedState, str], None] = _untold
+    """Told by a live source, on its own thread, whenever its state changes: the new state, and why, in words."""
 
 
 class Source(Protocol):
-    """Yields frames. Created, iterated and closed on one thread: the decode thread.
+    """Yields frames.
 
-    A source class is constructed as ``SourceClass(uri, options)`` and is open once constructed: ``info`` is complete.
-    It raises ``SourceOpenError`` where it cannot open. Every blocking call inside returns within about a second, so
-    that a stop is prompt; where that cannot be, a further method ``interrupt()`` ends the wait. It is called from
-    another thread when the run stops.
+    A source class is constructed as ``SourceClass(uri, options, **own)``: anywhere, without any input or output, and
+    raises ``ConfigError`` for options that cannot be. Its own options are keyword-only and annotated (bool, int, float
+    or str); people give them as ``?key=value`` behind the URI or as ``--source-option key=value``. What follows,
+    ``open``, iteration and ``close``, happens on one thread: the decode thread. Every blocking call inside returns
+    within about a second, so that a stop is prompt; where that cannot be, a further method ``interrupt()`` ends the
+    wait. It is called from another thread when the run stops, at any time after construction.
     """
 
-    info: SourceInfo
     stats: SourceStats
+
+    def open(self) -> SourceInfo:
+        """Open it and say what it is.
+
+        Raises:
+            SourceOpenError: it cannot be opened, or holds no video.
+        """
+        ...
 
     def __iter__(self) -> Iterator[Frame]:
         """Yield the wanted frames in presentation order, ``index`` and ``pts_ns`` strictly increasing."""

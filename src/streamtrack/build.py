@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 import os
+import threading
 import typing
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,7 +16,7 @@ from typing import Any, NamedTuple, Self
 
 import msgspec
 
-from streamtrack import config, folder, registry
+from streamtrack import address, config, folder, registry
 from streamtrack.api import BackendOptions, Sink, Source, SourceOptions
 from streamtrack.errors import ConfigError, InternalError, SinkError, did_you_mean, redact
 from streamtrack.metrics import (
@@ -34,15 +35,13 @@ from streamtrack.models.detector import Detector, load_detector
 from streamtrack.models.zoo import ResolvedModel
 from streamtrack.models.zoo import resolve as resolve_model
 from streamtrack.params import TrackerParams
-from streamtrack.pipeline import Plan, StagePipeline, Stages
+from streamtrack.pipeline import NEVER_NS, Plan, StagePipeline, Stages
 from streamtrack.scenes import CutDetector
 from streamtrack.tracking import cache_note
 from streamtrack.tracking.tracker import ByteTracker
-from streamtrack.types import NS_PER_S, Result, RunInfo, SourceInfo
+from streamtrack.types import NS_PER_S, FeedState, Result, RunInfo, SourceInfo
 
 STDOUT = "-"
-FOREVER_NS = 2**62 - 1
-"""The longest that a tracker can keep what it has lost: 146 years."""
 _METRICS_ROOM = 16_384
 """Bytes kept for the metrics from the start, so that they can say that the disk was full."""
 _log = logging.getLogger("streamtrack")
@@ -63,7 +62,7 @@ class Pipeline(StagePipeline):
     its detections and its tracks.
 
     Args:
-        source: path of a video, URL, or ``-`` for standard input.
+        source: path of a video, URL, folder of pictures, or ``-`` for standard input; see ``streamtrack.address``.
         profile: name of a profile or path to one; None for ``balanced``.
         stride: look at every ``stride``-th frame; replaces the profile's stride and fps.
         fps: look at no more than this many frames a second of media (0: no limit); likewise.
@@ -73,6 +72,7 @@ class Pipeline(StagePipeline):
         threads: threads for inference and decoding; 0 for as many as the machine gives.
         out: folder for the records, ``-`` for track records on standard output, None for no output.
         overwrite: replace an earlier run's outputs in ``out``.
+        source_options: options of the source's own, such as ``{"transport": "udp"}``; they may also follow a ``?``.
         sinks: further sinks: ``"name:key=value,key=value"``, or objects that are sinks. One named like a sink of the
             run's own, such as ``jsonl``, replaces it.
         set: any further settings by dotted key, such as ``{"tracker.max_gap_s": 2}``.
@@ -95,6 +95,7 @@ class Pipeline(StagePipeline):
         threads: int | None = None,
         out: str | os.PathLike[str] | None = None,
         overwrite: bool = False,
+        source_options: Mapping[str, Any] | None = None,
         sinks: Sequence[str | Sink] = (),
         set: Mapping[str, Any] | None = None,
         say: Callable[[str], None] = _log.info,
@@ -118,14 +119,17 @@ class Pipeline(StagePipeline):
         self._folder_ready = False
         self._summary: RunSummary | None = None
         self.progress = Progress()
-        uri = os.fspath(source)
+        self._state_lock = threading.Lock()
+        self._feed_state: tuple[FeedState | None, str] = (None, "")
+        written = os.fspath(source)
         super().__init__(
             Stages(
-                open_source=lambda: self._open_source(uri),
+                make_source=lambda: self._make_source(written, source_options or {}),
                 plan=self._plan,
                 sinks=self._make_sinks(to_stdout=out is not None and os.fspath(out) == STDOUT, extra=sinks),
                 batch_size=self._config.detector.batch_size,
                 queue_size=self._config.runtime.queue_size,
+                max_staleness_ns=_or_never(self._config.source.max_staleness_s),
             )
         )
 
@@ -170,12 +174,18 @@ class Pipeline(StagePipeline):
             raise InternalError("A run has no summary before its 'with' block is left.")
         return self._summary
 
-    def _open_source(self, uri: str) -> Source:
+    def _make_source(self, written: str, given: Mapping[str, Any]) -> Source:
         settings = self._config.source
         threads = settings.threads or self._config.runtime.threads
-        options = SourceOptions(stride=settings.stride, fps=settings.fps, threads=threads)
-        source: Source = registry.load("sources", "pyav")(uri, options)
-        return source
+        options = SourceOptions(
+            stride=settings.stride, fps=settings.fps, threads=threads, on_state=self._source_state_changed
+        )
+        return make_source(written, options, given)
+
+    def _source_state_changed(self, state: FeedState, reason: str) -> None:
+        self._say(f"source {state}: {redact(reason)}")
+        self._feed_state = (state, redact(reason))
+        self._write_progress()
 
     def _plan(self, info: SourceInfo) -> Plan:
         if self.folder is not None:
@@ -188,7 +198,13 @@ class Pipeline(StagePipeline):
             make_tracker=lambda: self._make_tracker(info),
             run_info=lambda: self._run_info(info, found),
             is_cut=CutDetector(self._config.scene).is_cut,
+            max_gap_ns=self._max_gap_ns(info),
         )
+
+    def _max_gap_ns(self, info: SourceInfo) -> int:
+        """Return after which gap in a feed no track can go on; frames that are looked at seldom are no gap."""
+        seldom_s = 2 / info.sample_rate if info.sample_rate else 0.0
+        return _or_never(max(config.lifetime(self._config.tracker, info.sample_rate).seconds, seldom_s))
 
     def _open_detector(self, model: ResolvedModel) -> Detector:
         runtime = self._config.runtime
@@ -251,7 +267,11 @@ class Pipeline(StagePipeline):
 
     def _write_progress(self) -> None:
         if self._folder_ready and self.folder is not None:
-            folder.replace_json(self.folder / folder.PROGRESS, self.progress)
+            # The decode thread tells of its feed, the caller's of all the rest.
+            with self._state_lock:
+                state, reason = self._feed_state
+                told = {"source_state": state, "source_reason": reason, "reconnects": self.source_stats.reconnects}
+                folder.replace_json(self.folder / folder.PROGRESS, msgspec.structs.replace(self.progress, **told))
 
     def _metrics(self, status: Status, reason: str | None) -> Metrics:
         ledger = self.ledger()
@@ -290,7 +310,7 @@ def make_tracker(params: TrackerParams, sample_rate: float) -> ByteTracker:
         sample_rate: frames a second of media that it will see; 0 where that cannot be known.
     """
     seconds = config.lifetime(params, sample_rate).seconds
-    tracker = ByteTracker(params, max_lost_ns=min(round(seconds * NS_PER_S), FOREVER_NS))
+    tracker = ByteTracker(params, max_lost_ns=_or_never(seconds))
     tracker.warm_up()
     return tracker
 
@@ -327,28 +347,61 @@ def _told_apart(sinks: Sequence[tuple[str, Sink]]) -> list[tuple[str, Sink]]:
     return apart
 
 
+def make_source(written: str, options: SourceOptions, given: Mapping[str, Any]) -> Source:
+    """Return the source that ``written`` means, not yet open.
+
+    Args:
+        written: as a person writes it; see ``streamtrack.address``.
+        options: what any source is asked for.
+        given: options of its own, beyond those behind a ``?``.
+
+    Raises:
+        PluginError: the plug-in that serves it is broken.
+        ConfigError: an option that it does not have, or a value that does not fit.
+    """
+    text = address.read_secret(written)
+    plugin, uri = address.locate(text, registry.names("sources"))
+    factory = registry.load("sources", plugin)
+    own: dict[str, Any] = {}
+    if not getattr(factory, "reads_query", False):
+        uri, own = address.split_options(uri, known_options(factory))
+    made: Source = factory(uri, options, **_converted_options("source", plugin, factory, {**own, **given}))
+    return made
+
+
+def known_options(factory: Callable[..., Any]) -> list[str]:
+    """Return the names of the options of a plug-in's own: the keyword-only parameters of its constructor."""
+    parameters = inspect.signature(factory).parameters.values()
+    return [parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY]
+
+
+def _or_never(seconds: float) -> int:
+    """Return ``seconds`` in ns; 0 and what is too long to tell mean never."""
+    return min(round(seconds * NS_PER_S), NEVER_NS) or NEVER_NS
+
+
 def _make_sink(sink: str | Sink) -> tuple[str, Sink]:
     if not isinstance(sink, str):
         return type(sink).__name__, sink
     name, _, text = sink.partition(":")
     factory = registry.load("sinks", name)
     given = config.parse_assignments([pair for pair in text.split(",") if pair])
-    made: Sink = factory(**_converted_options(name, factory, given))
+    made: Sink = factory(**_converted_options("sink", name, factory, given))
     return name, made
 
 
-def _converted_options(name: str, factory: Callable[..., Sink], given: Mapping[str, str]) -> dict[str, Any]:
+def _converted_options(kind: str, name: str, factory: Callable[..., Any], given: Mapping[str, Any]) -> dict[str, Any]:
     hints = typing.get_type_hints(factory.__init__) if inspect.isclass(factory) else typing.get_type_hints(factory)
-    known = [parameter for parameter in inspect.signature(factory).parameters if parameter in hints]
+    known = [option for option in known_options(factory) if option in hints]
     options = {}
     for key, value in given.items():
         if key not in known:
             raise ConfigError(
-                f"The sink '{name}' has no option '{key}'.{did_you_mean(key, known)} "
+                f"The {kind} '{name}' has no option '{key}'.{did_you_mean(key, known)} "
                 f"Options: {', '.join(known) or 'none'}."
             )
         try:
             options[key] = msgspec.convert(value, hints[key], strict=False)
         except msgspec.ValidationError as error:
-            raise ConfigError(f"Option {key}={value} of the sink '{name}' does not fit: {error}.") from error
+            raise ConfigError(f"Option {key}={value} of the {kind} '{name}' does not fit: {error}.") from error
     return options

@@ -55,7 +55,7 @@ class Channel(Generic[T]):
         self.name = name
         self._capacity = capacity
         self.drop_oldest = drop_oldest
-        """Whether a full channel gives up its oldest item instead of blocking; set before the first put."""
+        """Whether a full channel gives up its oldest item instead of blocking."""
         self._items: deque[T] = deque()
         lock = threading.Lock()
         self._not_empty = threading.Condition(lock)
@@ -65,6 +65,11 @@ class Channel(Generic[T]):
         self._cancelled = False
         self._peak = self._count = self._dropped = 0
         self._put_wait_s = self._get_wait_s = 0.0
+
+    def keep_newest(self, capacity: int) -> None:
+        """Hold no more than ``capacity`` items from now on, and give up the oldest for a newer one."""
+        with self._lock:
+            self._capacity, self.drop_oldest = capacity, True
 
     def put(self, item: T) -> None:
         """Append ``item``, waiting for room unless the channel drops its oldest.

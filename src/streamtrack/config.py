@@ -41,6 +41,8 @@ class SourceConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """Look at no more than this many frames a second of media, by timestamp; 0: no limit."""
     threads: _NonNegativeInt = 0
     """Decoder threads; 0: as ``runtime.threads``."""
+    max_staleness_s: Annotated[float, Meta(ge=0)] = 0.0
+    """Of a live feed, frames that are older than this when their turn comes are given up; 0: no limit."""
 
 
 class DetectorConfig(DetectorParams, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -187,6 +189,18 @@ def _environment_values(environ: Mapping[str, str]) -> dict[str, str]:
         if name.startswith(_ENV_PREFIX) and separator:
             values[f"{section.lower()}.{key.lower()}"] = value
     return values
+
+
+def environment_value(name: str) -> str:
+    """Return the value of an environment variable that somebody named.
+
+    Raises:
+        ConfigError: it is not set, or empty.
+    """
+    value = os.environ.get(name, "")
+    if not value:
+        raise ConfigError(f"The environment variable {name} is not set: export {name}=... first.")
+    return value
 
 
 class Lifetime(NamedTuple):

@@ -13,7 +13,7 @@ import msgspec
 from streamtrack.channel import ChannelStats
 from streamtrack.pipeline import Ledger, StagePipeline
 from streamtrack.records import SCHEMA_VERSION
-from streamtrack.types import Result, SourceInfo
+from streamtrack.types import FeedState, Result, SourceInfo
 
 PROGRESS_EVERY = 30
 """Processed frames between two versions of ``progress.json``."""
@@ -42,6 +42,11 @@ class Progress(msgspec.Struct, kw_only=True):
     tracks_total: int = 0
     queue_depth: int = 0
     queue_capacity: int = 0
+    source_state: FeedState | None = None
+    """Of a live feed, what it is doing; None for a file."""
+    source_reason: str = ""
+    """Why, in words."""
+    reconnects: int = 0
 
 
 class StageMetrics(msgspec.Struct, kw_only=True):
@@ -68,6 +73,12 @@ class SourceMetrics(msgspec.Struct, kw_only=True):
     frames_damaged: int
     """Delivered although the decoder marked them as damaged."""
     timestamps_repaired: int
+    packets_undecoded: int = 0
+    """Never decoded, because their frame was not wanted and nothing refers to it."""
+    decoding: str = ""
+    """In words, which packets are decoded, and why all of them where that is so."""
+    reconnects: int = 0
+    """How often a live feed was lost and found again."""
 
 
 class ModelMetrics(msgspec.Struct, kw_only=True):
@@ -186,6 +197,9 @@ def measure_source(pipeline: StagePipeline) -> SourceMetrics:
         live=info.live,
         frames_damaged=stats.damaged,
         timestamps_repaired=stats.pts_repaired,
+        packets_undecoded=stats.undecoded,
+        decoding=stats.decoding,
+        reconnects=stats.reconnects,
     )
 
 

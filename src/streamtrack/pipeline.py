@@ -7,18 +7,18 @@ Source  =frames=> Detector.detect  =found=>    ByteTracker.update  =sink=> Sink.
 ```
 
 ``StagePipeline`` is a nursery: no thread outlives its ``with`` block. Whoever uses a resource opens and closes it on
-its own
-thread, so the stages come as factories.
+its own thread, so the stages come as factories.
 """
 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from types import TracebackType
-from typing import NamedTuple, Protocol, Self
+from typing import Final, NamedTuple, Protocol, Self
 
 from streamtrack.api import Sink, Source
 from streamtrack.channel import Cancelled, Channel, ChannelClosed, ChannelStats
@@ -36,6 +36,8 @@ from streamtrack.types import (
     TrackUpdate,
 )
 
+NEVER_NS: Final = 2**62 - 1
+"""146 years."""
 _STOP_TIMEOUT_S = 10.0
 
 
@@ -87,19 +89,23 @@ class Plan(NamedTuple):
     """Called on the caller's thread once the detector has loaded."""
     is_cut: Callable[[Float32Array, int], bool] = lambda thumbnail, pts_ns: False
     """Called on the caller's thread, frame by frame in order: whether a new shot begins."""
+    max_gap_ns: int = NEVER_NS
+    """After so long without a frame of a live feed, media time, its tracks end."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stages:
     """How to make each stage."""
 
-    open_source: Callable[[], Source]
-    """Called on the decode thread."""
+    make_source: Callable[[], Source]
+    """Called on the caller's thread; the source is opened on the decode thread."""
     plan: Callable[[SourceInfo], Plan]
     """Called on the caller's thread once the source is open; the place to fetch a model or to make a folder."""
     sinks: Sequence[tuple[str, Sink]] = ()
     batch_size: int = 1
     queue_size: int = 4
+    max_staleness_ns: int = NEVER_NS
+    """Frames of a live feed that are older than this are not detected in."""
 
 
 class Ledger(NamedTuple):
@@ -114,6 +120,7 @@ class Ledger(NamedTuple):
     dropped_queue: int
     """Given up because a stage was late, or because the run was stopped while they waited."""
     dropped_stale: int
+    """Of a live feed, and too old when their turn came."""
     corrupt: int
 
 
@@ -143,10 +150,8 @@ class StagePipeline:
     """Runs the stages; iterate it for results.
 
     ``with StagePipeline(stages) as p: for result in p: ...``. On entry the source is opened and the model loaded, and
-    what goes
-    wrong there is raised there. A slow caller is back-pressure. Leaving the block early stops the run; sinks are
-    flushed in every
-    case. The first error of any thread is raised in the caller.
+    what goes wrong there is raised there. A slow caller is back-pressure. Leaving the block early stops the run; sinks
+    are flushed in every case. The first error of any thread is raised in the caller.
     """
 
     def __init__(self, stages: Stages) -> None:
@@ -158,6 +163,8 @@ class StagePipeline:
         self._group = ThreadGroup(on_error=self._wake)
         self._source_open, self._detector_ready = threading.Event(), threading.Event()
         self._live = False
+        self._stale = 0
+        self._previous: Frame | None = None
         self._finished = False
         self._stats = SourceStats()
         self._source: Source | None = None
@@ -185,12 +192,14 @@ class StagePipeline:
         return self._finished
 
     def __enter__(self) -> Self:
-        self._group.start("decode", self._decode)
+        source = self._source = self._stages.make_source()
+        self._stats = source.stats
+        self._group.start("decode", partial(self._decode, source))
         try:
             self._await(self._source_open)
-            plan = self._stages.plan(self.info)
+            plan = self._decided = self._stages.plan(self.info)
             self._group.start("infer", partial(self._infer, plan.open_detector))
-            self._tracker, self._is_cut = plan.make_tracker(), plan.is_cut
+            self._tracker = plan.make_tracker()
             self._await(self._detector_ready)
             run_info = plan.run_info()
             for (name, sink), outlet in zip(self._stages.sinks, self._outlets, strict=True):
@@ -218,9 +227,20 @@ class StagePipeline:
 
     def _track(self, seen: Seen) -> Result:
         frame, detections, thumbnail = seen
-        if cut := self._is_cut(thumbnail, frame.pts_ns):
+        cut = self._decided.is_cut(thumbnail, frame.pts_ns) or self._is_another_scene(frame)
+        self._previous = frame
+        if cut:
             self._tracker.cut()
-        return Result(frame, detections, self._tracker.update(detections, frame.pts_ns), cut)
+        tracks = self._tracker.update(detections, frame.pts_ns)
+        return Result(frame, detections, tracks, cut, _age_ns(frame) / 1e6 if frame.captured_ns is not None else None)
+
+    def _is_another_scene(self, frame: Frame) -> bool:
+        """Return whether nothing can be said to go on from the previous frame: too long ago, or of another size."""
+        previous = self._previous
+        if previous is None:
+            return False
+        resized = (frame.width, frame.height) != (previous.width, previous.height)
+        return resized or (self._live and frame.pts_ns - previous.pts_ns > self._decided.max_gap_ns)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -259,11 +279,13 @@ class StagePipeline:
         if self._group.error is not None:
             raise self._group.error
 
-    def _decode(self) -> None:
-        source = self._stages.open_source()
+    def _decode(self, source: Source) -> None:
         try:
-            self._source, self._info, self._stats = source, source.info, source.stats
-            self._live = self._frames.drop_oldest = source.info.live
+            self._info = source.open()
+            self._live = self._info.live
+            if self._live:
+                # Whatever waits grows old: nothing may wait but the newest.
+                self._frames.keep_newest(self._stages.batch_size)
             self._source_open.set()
             self._feed(iter(source))
             self._frames.close()
@@ -286,7 +308,9 @@ class StagePipeline:
         try:
             self._detector_ready.set()
             while True:
-                frames = self._frames.get_batch(self._stages.batch_size, fill=not self._live)
+                frames = self._fresh(self._frames.get_batch(self._stages.batch_size, fill=not self._live))
+                if not frames:
+                    continue
                 with clock.working(len(frames)):
                     found = detector.detect(frames)
                 for seen in zip(frames, found, detector.thumbnails, strict=True):
@@ -295,6 +319,12 @@ class StagePipeline:
             self._found.close()
         finally:
             detector.close()
+
+    def _fresh(self, frames: list[Frame]) -> list[Frame]:
+        """Leave out frames that are too old to be of use."""
+        fresh = [frame for frame in frames if _age_ns(frame) <= self._stages.max_staleness_ns]
+        self._stale += len(frames) - len(fresh)
+        return fresh
 
     def _drain(self, name: str, sink: Sink, outlet: Channel[Result], info: RunInfo) -> None:
         clock = self.clocks[f"sink {name}"]
@@ -316,9 +346,9 @@ class StagePipeline:
         Raises:
             InternalError: the run is complete and the buckets do not sum to the frames seen.
         """
-        stats, dropped, detected = self._stats, self._frames.stats.dropped, self.totals.frames
-        undelivered = 0 if self._finished else stats.delivered - detected - dropped
-        ledger = Ledger(stats.seen, stats.strided, detected, 0, dropped + undelivered, 0, stats.corrupt)
+        stats, dropped, detected, stale = self._stats, self._frames.stats.dropped, self.totals.frames, self._stale
+        undelivered = 0 if self._finished else stats.delivered - detected - dropped - stale
+        ledger = Ledger(stats.seen, stats.strided, detected, 0, dropped + undelivered, stale, stats.corrupt)
         if self._finished and sum(ledger[1:]) != ledger.seen:
             raise InternalError(f"The frame ledger does not add up: {ledger}. Please report this.")
         return ledger
@@ -331,3 +361,8 @@ class StagePipeline:
     def channel_stats(self) -> list[ChannelStats]:
         """Return the statistics of every channel, in the order of the stages."""
         return [self._frames.stats, self._found.stats, *(outlet.stats for outlet in self._outlets)]
+
+
+def _age_ns(frame: Frame) -> int:
+    """Return how long ago a frame was captured; 0 where nobody knows, as in a file."""
+    return 0 if frame.captured_ns is None else time.time_ns() - frame.captured_ns

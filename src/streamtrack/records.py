@@ -8,13 +8,14 @@ written in the shortest form that reads back as the same float32, so the records
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from streamtrack.types import CONFIRMED, Result
+from streamtrack.types import CONFIRMED, NS_PER_S, Frame, Result
 
 SCHEMA_VERSION = 1
 MAX_SAMPLES = 8
@@ -34,6 +35,10 @@ class DetectionRecord(msgspec.Struct, frozen=True, kw_only=True):
     """x y px per keypoint; empty where the model has none."""
     track_id: int | None
     """None where no confirmed track claims it."""
+    time_utc: str | msgspec.UnsetType = msgspec.UNSET
+    """When its frame was captured, ISO 8601 in UTC to the millisecond; only of a live feed."""
+    age_ms: float | msgspec.UnsetType = msgspec.UNSET
+    """How old its frame was when its tracks were known; only of a live feed."""
 
 
 class FrameRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,6 +53,10 @@ class FrameRecord(msgspec.Struct, frozen=True, kw_only=True):
     """Lines it has in ``detections.jsonl``, all written before this one."""
     cut: bool = False
     """Whether it is the first of a new shot: all tracks were ended before it."""
+    time_utc: str | msgspec.UnsetType = msgspec.UNSET
+    """When it was captured, ISO 8601 in UTC to the millisecond; only of a live feed."""
+    age_ms: float | msgspec.UnsetType = msgspec.UNSET
+    """How old it was when its tracks were known; only of a live feed."""
 
 
 class BoxSample(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,6 +78,9 @@ class TrackRecord(msgspec.Struct, frozen=True, kw_only=True):
     """First and last frame index with a detection of it, both inclusive."""
     start_s: float
     end_s: float
+    start_utc: str | msgspec.UnsetType = msgspec.UNSET
+    """When its first and last frame were captured, ISO 8601 in UTC; only of a live feed."""
+    end_utc: str | msgspec.UnsetType = msgspec.UNSET
     frame_count: int
     """Processed frames in which it had a detection."""
     avg_conf: float
@@ -95,7 +107,20 @@ def frame_record(result: Result) -> FrameRecord:
         pts_ns=frame.pts_ns,
         detections=len(result.detections),
         cut=result.cut,
+        time_utc=_utc(frame),
+        age_ms=_age(result),
     )
+
+
+def _utc(frame: Frame) -> str | msgspec.UnsetType:
+    if frame.captured_ns is None:
+        return msgspec.UNSET
+    captured = datetime.fromtimestamp(frame.captured_ns / NS_PER_S, UTC)
+    return captured.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _age(result: Result) -> float | msgspec.UnsetType:
+    return msgspec.UNSET if result.age_ms is None else round(result.age_ms, 1)
 
 
 def detection_records(result: Result) -> Iterator[DetectionRecord]:
@@ -112,6 +137,7 @@ def detection_records(result: Result) -> Iterator[DetectionRecord]:
         detections.classes.tolist(),
         shortest(detections.keypoints),
     )
+    time_utc, age_ms = _utc(result.frame), _age(result)
     for row, (bbox, conf, class_id, landmarks) in enumerate(zip(*columns, strict=True)):
         yield DetectionRecord(
             frame_idx=result.frame.index,
@@ -121,23 +147,26 @@ def detection_records(result: Result) -> Iterator[DetectionRecord]:
             class_id=class_id,
             landmarks=landmarks,
             track_id=owner.get(row),
+            time_utc=time_utc,
+            age_ms=age_ms,
         )
 
 
 class _Life:
     """What is kept of a live track: constant memory however long it lives."""
 
-    __slots__ = ("class_id", "conf_sum", "count", "every", "first", "last", "samples")
+    __slots__ = ("class_id", "conf_sum", "count", "end_utc", "every", "first", "last", "samples", "start_utc")
 
-    def __init__(self, class_id: int, first: BoxSample) -> None:
+    def __init__(self, class_id: int, first: BoxSample, frame: Frame) -> None:
         self.class_id = class_id
+        self.start_utc = self.end_utc = _utc(frame)
         self.first = self.last = first
         self.samples: list[BoxSample] = []
         self.every = 1
         self.count = 0
         self.conf_sum = 0.0
 
-    def add(self, sample: BoxSample) -> None:
+    def add(self, sample: BoxSample, frame: Frame) -> None:
         if self.count % self.every == 0:
             self.samples.append(sample)
             if len(self.samples) == 4 * MAX_SAMPLES:
@@ -147,7 +176,7 @@ class _Life:
                 self.every *= 2
         self.count += 1
         self.conf_sum += sample.conf
-        self.last = sample
+        self.last, self.end_utc = sample, _utc(frame)
 
     def record(self, track_id: int) -> TrackRecord:
         samples = self.samples if self.samples[-1] is self.last else [*self.samples, self.last]
@@ -157,6 +186,8 @@ class _Life:
             frame_span=(self.first.frame_idx, self.last.frame_idx),
             start_s=self.first.ts_s,
             end_s=self.last.ts_s,
+            start_utc=self.start_utc,
+            end_utc=self.end_utc,
             frame_count=self.count,
             avg_conf=round(self.conf_sum / self.count, 4),
             bboxes_sampled=_spread(samples),
@@ -189,8 +220,8 @@ class TrackLedger:
             )
             life = self._alive.get(track_id)
             if life is None:
-                life = self._alive[track_id] = _Life(int(tracks.classes[i]), sample)
-            life.add(sample)
+                life = self._alive[track_id] = _Life(int(tracks.classes[i]), sample, frame)
+            life.add(sample, frame)
         return [self._alive.pop(i).record(i) for i in tracks.ended.tolist() if i in self._alive]
 
     def finish(self) -> list[TrackRecord]:

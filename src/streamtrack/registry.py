@@ -27,6 +27,11 @@ def _group(kind: str) -> dict[str, EntryPoint]:
     return {entry.name: entry for entry in entry_points(group=f"streamtrack.{kind}")}
 
 
+def names(kind: str) -> list[str]:
+    """Return the names of the installed plug-ins of ``kind``, whole or broken."""
+    return sorted(_group(kind))
+
+
 def load(kind: str, name: str) -> Any:
     """Import and return the plug-in ``name`` of ``kind`` (``sources``, ``backends`` or ``sinks``).
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,9 @@ Int64Array = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
 
 NS_PER_S: Final = 1_000_000_000
+
+FeedState = Literal["connecting", "live", "stalled", "reconnecting", "failed"]
+"""What a live feed is doing: not there yet, sending, silent, lost and sought again, given up."""
 
 # States of a track in TrackUpdate.states.
 TENTATIVE: Final = 0
@@ -54,6 +57,9 @@ class Frame:
     width: int
     height: int
     picture: Picture = field(repr=False)
+    captured_ns: int | None = None
+    """When it was captured, in ns since the epoch (UTC): of a live feed, as the feed tells (RTCP, NTP), else when it
+    arrived. None for a file."""
 
     @property
     def ts_s(self) -> float:
@@ -193,6 +199,8 @@ class Result:
     tracks: TrackUpdate
     cut: bool = False
     """Whether the frame is the first of a new shot, so that no earlier track goes on in it."""
+    age_ms: float | None = None
+    """How long ago the frame had been captured when its tracks were known; None where ``frame.captured_ns`` is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,6 +237,9 @@ class SourceStats:
     seen: int = 0
     strided: int = 0
     """Not wanted by stride or fps."""
+    undecoded: int = 0
+    """Packets that were never decoded, because their frame was not wanted and nothing refers to it (part of
+    ``strided``)."""
     corrupt: int = 0
     """Lost to damage in the stream: could not be decoded."""
     delivered: int = 0
@@ -236,6 +247,10 @@ class SourceStats:
     """Delivered although the decoder marked them as damaged (part of ``delivered``)."""
     pts_repaired: int = 0
     """Delivered with a timestamp that was missing or went backwards and was replaced."""
+    reconnects: int = 0
+    """How often a live feed was lost and found again."""
+    decoding: str = ""
+    """In words, which packets are decoded, and why all of them where that is so."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from streamtrack.errors import ConfigError, DecodeError, SourceError, SourceOpen
 from streamtrack.sources._container import measure, open_input, pick_video
 from streamtrack.sources.pyav import PyAVSource
 from streamtrack.testing.clips import indexed_frames, scramble, truncate, write_audio, write_clip
+from streamtrack.testing.sources import opened
 
 
 def clip(path: Path, frames: int = 12, **how: object) -> Path:
@@ -28,7 +29,7 @@ def clip(path: Path, frames: int = 12, **how: object) -> Path:
 def complaint(uri: object) -> str:
     """Return the one sentence that opening ``uri`` gives."""
     with pytest.raises(SourceError) as caught:
-        PyAVSource(str(uri), SourceOptions()).close()
+        opened(PyAVSource(str(uri), SourceOptions())).close()
     message = str(caught.value)
     assert "\n" not in message
     assert message.endswith((".", "?"))
@@ -91,7 +92,7 @@ def test_no_frame_that_can_be_decoded(tmp_path: Path) -> None:
             container.mux(packet)
     assert "holds no frame that can be decoded" in complaint(path)
     with pytest.raises(DecodeError):
-        PyAVSource(str(path), SourceOptions())
+        opened(PyAVSource(str(path), SourceOptions()))
 
 
 def test_file_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,12 +109,12 @@ def test_options_that_cannot_be(tmp_path: Path) -> None:
     path = clip(tmp_path / "clip.mp4")
     for options in (SourceOptions(stride=0), SourceOptions(fps=-1.0), SourceOptions(fps=float("nan"))):
         with pytest.raises(ConfigError, match=r"source\.(stride|fps)"):
-            PyAVSource(str(path), options)
+            opened(PyAVSource(str(path), options))
 
 
 @pytest.mark.parametrize("name", ["10:30.mp4", "a b.mp4", "frame%03d.mp4", "höhe.mp4", "-.mp4", "http:.mp4"])
 def test_any_name_of_a_file_will_do(tmp_path: Path, name: str) -> None:
-    source = PyAVSource(str(clip(tmp_path / name)), SourceOptions())
+    source = opened(PyAVSource(str(clip(tmp_path / name)), SourceOptions()))
     assert len(list(source)) == 12
     source.close()
 
@@ -122,7 +123,7 @@ def test_relative_paths_and_file_urls(tmp_path: Path, monkeypatch: pytest.Monkey
     path = clip(tmp_path / "clip.mp4")
     monkeypatch.chdir(tmp_path)
     for uri in ("clip.mp4", "./clip.mp4", f"file://{path}"):
-        source = PyAVSource(uri, SourceOptions())
+        source = opened(PyAVSource(uri, SourceOptions()))
         assert len(list(source)) == 12
         source.close()
 
@@ -138,7 +139,7 @@ def closed_port() -> int:
 def test_nobody_there_and_no_password_in_the_traceback(scheme: str, closed_port: int) -> None:
     uri = f"{scheme}://user:hunter2@127.0.0.1:{closed_port}/live?token=hunter2"
     with pytest.raises(SourceOpenError, match=r"\*\*\*@127\.0\.0\.1.* cannot be opened: ") as caught:
-        PyAVSource(uri, SourceOptions())
+        opened(PyAVSource(uri, SourceOptions()))
     shown = "".join(traceback.format_exception(caught.value))
     assert "hunter2" not in shown
 
@@ -168,7 +169,7 @@ def serve(tmp_path: Path) -> Iterator[Callable[[], str]]:
 def test_http(tmp_path: Path, serve: Callable[[], str]) -> None:
     clip(tmp_path / "clip.mp4")
     (tmp_path / "page.html").write_text("<html>" * 400)
-    source = PyAVSource(f"{serve()}/clip.mp4", SourceOptions())
+    source = opened(PyAVSource(f"{serve()}/clip.mp4", SourceOptions()))
     assert len(list(source)) == 12
     assert not source.info.live
     source.close()
@@ -207,7 +208,7 @@ def test_extent_of_a_file_that_was_cut(tmp_path: Path) -> None:
 
 
 def test_extent_of_a_picture(tmp_path: Path) -> None:
-    source = PyAVSource(str(clip(tmp_path / "still.png", 1, codec="png", pix_fmt="rgb24")), SourceOptions())
+    source = opened(PyAVSource(str(clip(tmp_path / "still.png", 1, codec="png", pix_fmt="rgb24")), SourceOptions()))
     assert len(list(source)) == 1
     assert (source.info.frames_estimate, source.info.duration_s) == (None, None)
     source.close()
@@ -224,7 +225,7 @@ def test_real_clips_are_read_whole(shared_data: Path) -> None:
         "vtest.avi": (341, 25.0),
     }
     for name, (count, rate) in expected.items():
-        source = PyAVSource(os.fspath(shared_data / "video" / name), SourceOptions())
+        source = opened(PyAVSource(os.fspath(shared_data / "video" / name), SourceOptions()))
         seen = [(frame.index, frame.ts_s) for frame in source]
         source.close()
         assert [index for index, _ in seen] == list(range(count)), name
@@ -239,7 +240,7 @@ def test_damage_does_not_raise(tmp_path: Path) -> None:
         path = clip(tmp_path / name, codec="mpeg4" if name == "a.avi" else "libx264")
         scramble(path, 0, 1, every=97 + number, seed=number)
         try:
-            source = PyAVSource(str(path), SourceOptions())
+            source = opened(PyAVSource(str(path), SourceOptions()))
         except SourceError:
             continue
         count = len(list(source))

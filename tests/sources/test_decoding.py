@@ -16,6 +16,7 @@ from streamtrack.errors import SourceError
 from streamtrack.sources._decoding import Decoder
 from streamtrack.sources.pyav import PyAVSource
 from streamtrack.testing.clips import indexed_frames, read_index, scramble, truncate, write_clip
+from streamtrack.testing.sources import opened
 from streamtrack.types import SourceStats
 
 FRAMES = 120
@@ -55,7 +56,7 @@ def copy(originals: Path, tmp_path: Path) -> Callable[[str], Path]:
 
 def play(path: Path, **options: Any) -> tuple[list[int | None], SourceStats]:
     """Return what each frame's pixels say (None where they say nothing), having checked what must always hold."""
-    source = PyAVSource(str(path), SourceOptions(**options))
+    source = opened(PyAVSource(str(path), SourceOptions(**options)))
     said: list[int | None] = []
     last_ns = -1
     for number, frame in enumerate(source):

@@ -15,6 +15,7 @@ from streamtrack.errors import SourceOpenError
 from streamtrack.sources._pipe import StandardInput
 from streamtrack.sources.pyav import PyAVSource
 from streamtrack.testing.clips import indexed_frames, write_clip
+from streamtrack.testing.sources import opened
 
 FRAMES = 40
 
@@ -54,7 +55,7 @@ def feed(monkeypatch: pytest.MonkeyPatch) -> Callable[[bytes], io.BufferedWriter
 def test_reads_a_pipe(tmp_path: Path, feed: Callable[[bytes], object], name: str) -> None:
     how = {"codec": "mpeg4"} if name == "clip.avi" else {"container_options": {"movflags": "faststart"}}
     feed(clip(tmp_path / name, **(how if name in ("clip.avi", "clip.mp4") else {})).read_bytes())
-    source = PyAVSource("-", SourceOptions(stride=3))
+    source = opened(PyAVSource("-", SourceOptions(stride=3)))
     assert [frame.index for frame in source] == list(range(0, FRAMES, 3))
     assert source.info.uri == "standard input"
     source.close()
@@ -63,13 +64,13 @@ def test_reads_a_pipe(tmp_path: Path, feed: Callable[[bytes], object], name: str
 def test_an_mp4_with_its_index_at_the_end_cannot_be_piped(tmp_path: Path, feed: Callable[[bytes], object]) -> None:
     feed(clip(tmp_path / "clip.mp4").read_bytes())
     with pytest.raises(SourceOpenError, match=r"index at the end.*faststart"):
-        PyAVSource("-", SourceOptions())
+        opened(PyAVSource("-", SourceOptions()))
 
 
 def test_a_redirected_file_can_be_sought_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with clip(tmp_path / "clip.mp4").open() as stdin:
         monkeypatch.setattr(sys, "stdin", stdin)
-        source = PyAVSource("-", SourceOptions())
+        source = opened(PyAVSource("-", SourceOptions()))
         assert source.info.frames_estimate == FRAMES
         assert len(list(source)) == FRAMES
         source.close()
@@ -77,7 +78,7 @@ def test_a_redirected_file_can_be_sought_in(tmp_path: Path, monkeypatch: pytest.
 
 def test_standard_input_without_a_descriptor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(clip(tmp_path / "clip.mkv").read_bytes())))
-    source = PyAVSource("-", SourceOptions())
+    source = opened(PyAVSource("-", SourceOptions()))
     assert len(list(source)) == FRAMES
     source.close()
 
@@ -86,18 +87,18 @@ def test_standard_input_without_a_descriptor(tmp_path: Path, monkeypatch: pytest
 def test_a_pipe_without_a_video(feed: Callable[[bytes], object], data: bytes, message: str) -> None:
     feed(data)
     with pytest.raises(SourceOpenError, match=f"Standard input {message}"):
-        PyAVSource("-", SourceOptions())
+        opened(PyAVSource("-", SourceOptions()))
 
 
 def test_closed_or_typed_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", None)
     with pytest.raises(SourceOpenError, match="is closed"):
-        StandardInput()
+        StandardInput().open()
     master, slave = os.openpty()
     with os.fdopen(slave, "r") as terminal:
         monkeypatch.setattr(sys, "stdin", terminal)
         with pytest.raises(SourceOpenError, match="is a terminal"):
-            StandardInput()
+            StandardInput().open()
     os.close(master)
 
 
@@ -105,7 +106,7 @@ def test_a_silent_pipe_can_be_interrupted(tmp_path: Path, feed: Callable[..., io
     """The producer holds the pipe open and says no more: somebody else ends the wait."""
     data = clip(tmp_path / "clip.ts").read_bytes()
     end = feed(data, close=False)
-    source = PyAVSource("-", SourceOptions())
+    source = opened(PyAVSource("-", SourceOptions()))
     frames = iter(source)
     seen = [next(frames).index for _ in range(20)]
     threading.Timer(0.3, source.interrupt).start()
@@ -117,7 +118,7 @@ def test_a_silent_pipe_can_be_interrupted(tmp_path: Path, feed: Callable[..., io
 
 
 def test_interrupting_anything_else_does_nothing(tmp_path: Path) -> None:
-    source = PyAVSource(str(clip(tmp_path / "clip.mkv")), SourceOptions())
+    source = opened(PyAVSource(str(clip(tmp_path / "clip.mkv")), SourceOptions()))
     source.interrupt()
     assert len(list(source)) == FRAMES
     source.close()

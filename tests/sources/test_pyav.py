@@ -18,7 +18,7 @@ from av.stream import Disposition
 from streamtrack.api import SourceOptions
 from streamtrack.sources.pyav import PyAVSource
 from streamtrack.testing.clips import indexed_frames, read_index, write_clip
-from streamtrack.testing.sources import SourceConformance
+from streamtrack.testing.sources import SourceConformance, opened
 from streamtrack.types import Frame
 
 QUIET = {"preset": "ultrafast", "x265-params": "log-level=none"}
@@ -129,7 +129,7 @@ class TestVariableRate(PyAVConformance):
 
 def make(path: Path, frames: int, **how: Any) -> PyAVSource:
     options = {key: how.pop(key) for key in ("stride", "fps") if key in how}
-    return PyAVSource(str(write_clip(path, indexed_frames(frames), **how)), SourceOptions(**options))
+    return opened(PyAVSource(str(write_clip(path, indexed_frames(frames), **how)), SourceOptions(**options)))
 
 
 def test_says_what_it_read_and_how(tmp_path: Path) -> None:
@@ -152,7 +152,7 @@ def test_a_raw_stream_has_no_times_and_says_so(tmp_path: Path) -> None:
 
 def test_avi_is_timed_by_decode_time(shared_data: Path) -> None:
     """The packets of vtest.avi have presentation times that go backwards 82 times."""
-    source = PyAVSource(str(shared_data / "video" / "vtest.avi"), SourceOptions())
+    source = opened(PyAVSource(str(shared_data / "video" / "vtest.avi"), SourceOptions()))
     times = [frame.pts_ns for frame in source]
     source.close()
     assert times == [40_000_000 * n for n in range(341)]
@@ -165,7 +165,7 @@ def test_a_change_of_size_changes_the_frames(tmp_path: Path) -> None:
     second = write_clip(tmp_path / "b.ts", indexed_frames(10, 96, 64))
     both = tmp_path / "both.ts"
     both.write_bytes(first.read_bytes() + second.read_bytes())
-    source = PyAVSource(str(both), SourceOptions())
+    source = opened(PyAVSource(str(both), SourceOptions()))
     frames = list(source)
     source.close()
     assert [(frame.width, frame.height) for frame in frames] == [(160, 96)] * 10 + [(96, 64)] * 10
@@ -183,7 +183,7 @@ def test_a_cover_picture_is_not_the_video(tmp_path: Path) -> None:
         for picture in indexed_frames(5):
             container.mux(large.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
         container.mux(large.encode(None))
-    source = PyAVSource(str(path), SourceOptions())
+    source = opened(PyAVSource(str(path), SourceOptions()))
     assert [read_index(frame.scaled(160, 96)) for frame in source] == list(range(5))
     source.close()
 
@@ -192,7 +192,7 @@ def test_constructed_and_dropped_leaves_nothing_open(tmp_path: Path) -> None:
     path = write_clip(tmp_path / "clip.mp4", indexed_frames(5))
     before = len(os.listdir("/proc/self/fd")) if sys.platform == "linux" else 0
     for _ in range(5):
-        source = PyAVSource(str(path), SourceOptions())
+        source = opened(PyAVSource(str(path), SourceOptions()))
         next(iter(source))
         source.close()
     after = len(os.listdir("/proc/self/fd")) if sys.platform == "linux" else 0
@@ -202,6 +202,6 @@ def test_constructed_and_dropped_leaves_nothing_open(tmp_path: Path) -> None:
 def test_names_that_are_not_utf8_in_the_metadata_do_not_matter(tmp_path: Path) -> None:
     path = write_clip(tmp_path / "clip.avi", indexed_frames(5), codec="mpeg4")
     path.write_bytes(path.read_bytes().replace(b"Lavf", b"\xff\xfe\xfd\xfc"))
-    source = PyAVSource(str(path), SourceOptions())
+    source = opened(PyAVSource(str(path), SourceOptions()))
     assert len(list(source)) == 5
     source.close()

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from streamtrack.errors import redact
 
 if TYPE_CHECKING:
     from streamtrack.build import Pipeline
@@ -14,6 +17,7 @@ examples:
   streamtrack run video.mp4                       tracks and detections into out/video/
   streamtrack run video.mp4 --stride 1 --save-crops --sink video
   streamtrack run - --out - < video.mp4 | jq .    read a pipe, write a pipe
+  streamtrack run rtsp://camera/live?transport=udp --out out/door     until Ctrl-C
 """
 
 
@@ -26,10 +30,30 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("source", metavar="SOURCE", help="a video file, a URL, or - for standard input")
+    add_source(parser)
     _add_what(parser)
     _add_output(parser)
     parser.set_defaults(run=run)
+
+
+def add_source(parser: argparse.ArgumentParser) -> None:
+    """Add what says where pictures come from."""
+    parser.add_argument(
+        "source",
+        metavar="SOURCE",
+        nargs="?",
+        help="a video file, a URL (rtsp:// rtmp:// http:// udp:// ...), a camera (/dev/video0), a folder of pictures, "
+        "gst:PIPELINE, replay:FOLDER, chaos:SOURCE?FAULTS, file:PATH of a file that holds one of these, or - for "
+        "standard input",
+    )
+    parser.add_argument("--source-from-env", metavar="NAME", help="take SOURCE from this environment variable")
+    parser.add_argument(
+        "--source-option",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="an option of the source, such as transport=udp; may also follow SOURCE after a ?",
+    )
 
 
 def _add_what(parser: argparse.ArgumentParser) -> None:
@@ -37,6 +61,9 @@ def _add_what(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--profile", metavar="NAME", help="fast_cpu, balanced (default), high_accuracy, or a YAML file")
     group.add_argument("--stride", type=int, metavar="N", help="look at frames 0, N, 2N, ... in presentation order")
     group.add_argument("--fps", type=float, metavar="F", help="look at no more than F frames a second (0: no limit)")
+    group.add_argument(
+        "--max-staleness", type=float, metavar="S", help="give up frames of a live feed that are older than S seconds"
+    )
     group.add_argument("--model", metavar="MODEL", help="a zoo name, an ONNX file, or auto (default)")
     group.add_argument("--head", metavar="HEAD", help="how to read an ONNX file's outputs, where it cannot be told")
     group.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), help="where to run the model")
@@ -66,9 +93,11 @@ def run(args: argparse.Namespace) -> int:
     """Run the pipeline with a progress line, then print what was found and where it lies."""
     from streamtrack.build import Pipeline
     from streamtrack.cli import _terminal
+    from streamtrack.config import parse_assignments
 
+    source = chosen_source(args)
     pipeline = Pipeline(
-        args.source,
+        source,
         profile=args.profile,
         stride=args.stride,
         fps=args.fps,
@@ -76,8 +105,9 @@ def run(args: argparse.Namespace) -> int:
         head=args.head,
         device=args.device,
         threads=args.threads,
-        out=args.out or default_folder(args.source),
+        out=args.out or default_folder(source),
         overwrite=args.overwrite,
+        source_options=parse_assignments(args.source_option),
         sinks=args.sink,
         set=settings(args),
         say=_terminal.say,
@@ -90,6 +120,20 @@ def run(args: argparse.Namespace) -> int:
         raise
     _terminal.show_summary(pipeline.summary())
     return 0
+
+
+def chosen_source(args: argparse.Namespace) -> str:
+    """Return the source that the arguments of ``add_source`` say; one with a password leaves the process's title.
+
+    Raises:
+        ConfigError: there is none, or there are two.
+    """
+    from streamtrack.config import environment_value
+    from streamtrack.errors import ConfigError
+
+    if (args.source is None) == (args.source_from_env is None):
+        raise ConfigError("Name one source: as SOURCE, or with --source-from-env; see streamtrack run --help.")
+    return str(args.source or environment_value(args.source_from_env))
 
 
 def _follow(pipeline: Pipeline) -> None:
@@ -105,6 +149,7 @@ def settings(args: argparse.Namespace) -> dict[str, Any]:
     from streamtrack.config import parse_assignments
 
     given = {
+        "source.max_staleness_s": args.max_staleness,
         "output.save_frames": args.save_frames,
         "output.save_crops": args.save_crops,
         "output.jpeg_quality": args.jpeg_quality,
@@ -114,5 +159,7 @@ def settings(args: argparse.Namespace) -> dict[str, Any]:
 
 def default_folder(source: str) -> str:
     """Return the folder for the results of ``source``: its name without suffix, below ``out``."""
-    name = "stdin" if source == "-" else Path(source.partition("?")[0].rstrip("/")).stem
+    # Redacted first: what follows the last slash of a URL may be a password.
+    path = redact(source).partition("?")[0].rstrip("/")
+    name = "stdin" if source == "-" else re.sub(r"[^\w.-]+", "_", Path(path).stem).strip("_.")
     return str(Path("out") / (name or "stream"))

@@ -50,14 +50,14 @@ class Input(NamedTuple):
     pipe: StandardInput | None = None
 
 
-def open_input(uri: str) -> Input:
-    """Open a path, a URL, or standard input (``-``).
+def open_input(uri: str, pipe: StandardInput | None = None) -> Input:
+    """Open a path, a URL, or standard input (``-``), which is ``pipe``.
 
     Raises:
         SourceOpenError: it cannot be opened; the message says why and what to do.
     """
-    if uri == "-":
-        return _open_pipe()
+    if pipe is not None:
+        return _open_pipe(pipe)
     if _URL.match(uri) and not uri.startswith("file://"):
         return _open_url(uri)
     return _open_file(Path(uri.removeprefix("file://")))
@@ -108,8 +108,8 @@ def _a_neighbour_of(path: Path) -> str:
     return did_you_mean(path.name, names) or " Check the path."
 
 
-def _open_pipe() -> Input:
-    pipe = StandardInput()
+def _open_pipe(pipe: StandardInput) -> Input:
+    pipe.open()
     try:
         container = av.open(pipe, "r", metadata_errors="replace")
     except (av.FFmpegError, ValueError) as error:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import select
 import stat
 import sys
 import threading
+from typing import BinaryIO
 
 from streamtrack.errors import SourceOpenError
 
@@ -24,6 +26,14 @@ class StandardInput:
     name = "standard input"
 
     def __init__(self) -> None:
+        self.head = b""
+        """The first bytes that were read."""
+        self._interrupted = threading.Event()
+        self._stream: BinaryIO = io.BytesIO()
+        self._fd: int | None = None
+        self._is_file = False
+
+    def open(self) -> None:
         """Take hold of standard input.
 
         Raises:
@@ -36,14 +46,9 @@ class StandardInput:
             raise SourceOpenError(
                 "Standard input is a terminal: pipe a video into it (streamtrack run - < clip.mp4), or name a file."
             )
-        self.head = b""
-        """The first bytes that were read."""
         self._stream = stream
-        self._interrupted = threading.Event()
-        try:
-            self._fd: int | None = stream.fileno()
-        except (OSError, io.UnsupportedOperation):
-            self._fd = None
+        with contextlib.suppress(OSError, io.UnsupportedOperation):
+            self._fd = stream.fileno()
         self._is_file = self._fd is not None and stat.S_ISREG(os.fstat(self._fd).st_mode)
 
     def interrupt(self) -> None:

@@ -9,11 +9,12 @@ from itertools import chain
 from av.video.frame import VideoFrame
 
 from streamtrack.api import SourceOptions
-from streamtrack.errors import SourceError
+from streamtrack.errors import SourceError, redact
 from streamtrack.sources._container import Input, measure, no_frames, open_input, pick_video, presents_by_dts
 from streamtrack.sources._decoding import Decoder
 from streamtrack.sources._losses import Losses
 from streamtrack.sources._picture import AvPicture, displayed_size
+from streamtrack.sources._pipe import StandardInput
 from streamtrack.sources._timeline import Timeline
 from streamtrack.sources.sampling import Sampler, choose
 from streamtrack.types import Frame, SourceInfo, SourceStats
@@ -31,21 +32,28 @@ class PyAVSource:
     stats: SourceStats
 
     def __init__(self, uri: str, options: SourceOptions) -> None:
+        """Take note of what to open.
+
+        Raises:
+            ConfigError: the options make no sense.
+        """
+        choose(options.stride, options.fps, 0.0)
+        self.stats = SourceStats()
+        self._uri, self._options = uri, options
+        self._closed = False
+        self._pipe = StandardInput() if uri == "-" else None
+        self._input: Input | None = None
+
+    def open(self) -> SourceInfo:
         """Open the source and decode its first frame, which says its size and orientation.
 
         Raises:
             SourceOpenError: it cannot be opened, or holds no video.
             DecodeError: none of its frames can be decoded.
-            ConfigError: the options make no sense.
         """
-        self.stats = SourceStats()
-        self._closed = False
-        self._input: Input | None = open_input(uri)
-        try:
-            self._frames = self._start(self._input, options)
-        except BaseException:
-            self.close()
-            raise
+        self._input = open_input(self._uri, self._pipe)
+        self._frames = self._start(self._input, self._options)
+        return self.info
 
     def _start(self, source: Input, options: SourceOptions) -> Generator[Frame]:
         stream = pick_video(source)
@@ -99,20 +107,19 @@ class PyAVSource:
         stats.corrupt = losses.lost
 
     def __iter__(self) -> Iterator[Frame]:
-        """Yield the wanted frames. There is one pass: a second iterator goes on where the first one is.
+        """Yield the wanted frames of an open source. There is one pass: a second iterator goes on where the first is.
 
         Raises:
             SourceError: the source is closed, or can no longer be read.
         """
         if self._closed:
-            raise SourceError(f"{self.info.uri} is closed: open it again to read it.")
+            raise SourceError(f"{redact(self._uri)} is closed: open it again to read it.")
         return self._frames
 
     def interrupt(self) -> None:
         """Let a read that waits for standard input find its end. May be called from any thread, at any time."""
-        source = self._input
-        if source is not None and source.pipe is not None:
-            source.pipe.interrupt()
+        if self._pipe is not None:
+            self._pipe.interrupt()
 
     def close(self) -> None:
         """Release the container and the decoder; frames already given keep their pixels. May be called again."""
