@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import faulthandler
+import functools
 import importlib.util
 import os
 import shutil
 import signal
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -32,7 +34,7 @@ settings.load_profile("streamtrack")
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers",
-        "requires(program=..., module=..., install=...): skip where the program or module is missing; fail in CI",
+        "requires(program=..., module=..., typelib=..., install=...): skip where one of them is missing; fail in CI",
     )
     # A look inside a run that seems stuck: kill -USR1. pytest-timeout dumps all stacks on its own when it ends one.
     if hasattr(signal, "SIGUSR1"):
@@ -51,13 +53,26 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
             pytest.skip(message)
 
 
-def missing(*, program: str = "", module: str = "", install: str) -> str:
+def missing(*, program: str = "", module: str = "", typelib: str = "", install: str) -> str:
     """Return one line that says what is missing and how to install it, or ``""``."""
     if program and shutil.which(program) is None:
         return f"the program '{program}' is missing: {install}"
     if module and importlib.util.find_spec(module) is None:
         return f"the module '{module}' is missing: {install}"
+    if typelib and not has_typelib(typelib):
+        return f"the system's Python has no '{typelib}': {install}"
     return ""
+
+
+@functools.lru_cache
+def has_typelib(name: str) -> bool:
+    """Return whether Debian's own Python, which alone has such bindings, can use a GObject library."""
+    namespace, _, version = name.rpartition("-")
+    code = f"import gi; gi.require_version({namespace!r}, {version!r})"
+    try:
+        return subprocess.run(["/usr/bin/python3", "-c", code], capture_output=True, check=False).returncode == 0
+    except OSError:
+        return False
 
 
 @pytest.fixture(scope="session")
