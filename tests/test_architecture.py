@@ -358,8 +358,9 @@ def reads_environment(path: Path) -> list[int]:
 
 def test_only_the_configuration_reads_the_environment() -> None:
     touched = {name: lines for name, path in modules(SOURCE_ROOTS).items() if (lines := reads_environment(path))}
-    # Kernels are declared at import, before there is a configuration that could say where their cache is.
-    assert set(touched) == {"streamtrack.config", "streamtrack.tracking._jit"}
+    # Kernels are declared at import, before there is a configuration that could say where their cache is, and secrets
+    # leave the process's title before anything else happens.
+    assert set(touched) == {"streamtrack.config", "streamtrack.tracking._jit", "streamtrack.cli._secrets"}
 
 
 def test_the_environment_check_can_fail(tmp_path: Path) -> None:

@@ -301,9 +301,20 @@ def test_a_channel_without_room_is_refused() -> None:
 
 
 def test_drop_oldest_may_be_chosen_once_the_source_is_known() -> None:
-    channel: Channel[int] = Channel("late", 1)
-    channel.drop_oldest = True
-    channel.put(1)
-    wait_until(lambda: channel.stats.depth == 1)
-    channel.put(2)
-    assert (channel.get(), channel.stats.dropped) == (2, 1)
+    channel: Channel[int] = Channel("late", 4)
+    for item in range(3):
+        channel.put(item)
+    channel.resize(1, drop_oldest=True)
+    assert channel.stats.depth == 3
+    channel.put(3)
+    assert (channel.get(), channel.stats.dropped, channel.stats.capacity) == (3, 3, 1)
+
+
+def test_a_larger_channel_wakes_who_waits_for_room() -> None:
+    channel: Channel[int] = Channel("grows", 1)
+    channel.put(0)
+    waiting = threading.Thread(target=channel.put, args=(1,))
+    waiting.start()
+    channel.resize(2, drop_oldest=False)
+    waiting.join(5)
+    assert [channel.get(), channel.get()] == [0, 1]

@@ -134,6 +134,9 @@ class Recorder:
         self.events.append("close")
 
 
+PLAN = Plan(ScriptedDetector, OneTrack, lambda: make_info(None))
+
+
 def make(
     source: ScriptedSource,
     detector: ScriptedDetector | None = None,
@@ -190,6 +193,86 @@ def test_a_live_feed_drops_what_is_late_and_counts_it() -> None:
     assert indexes == sorted(set(indexes))
     assert indexes[-1] == 49
     assert ledger.dropped_queue == 50 - len(indexes) > 0
+
+
+def test_only_the_newest_frame_of_a_live_feed_waits() -> None:
+    """A detector that is ten times too slow sees the frame of that moment, not the one of a queue ago."""
+
+    class Paced(ScriptedSource):
+        def __iter__(self) -> Iterator[Frame]:
+            for frame in super().__iter__():
+                time.sleep(0.004)
+                yield replace(frame, captured_ns=time.time_ns())
+
+    with make(Paced(100, live=True), ScriptedDetector(delay_s=0.04), queue_size=16) as pipeline:
+        ages = [result.age_ms for result in pipeline]
+    assert pipeline.ledger().dropped_queue > 50
+    # Detecting takes 40 ms, waiting at most the time between two frames; a full queue of 16 would be 600 ms late.
+    assert sorted(age for age in ages if age is not None)[len(ages) // 2] < 300
+
+
+def test_frames_that_are_too_old_are_given_up_and_counted() -> None:
+    class Late(ScriptedSource):
+        def __iter__(self) -> Iterator[Frame]:
+            for frame in super().__iter__():
+                age_s = 60 if frame.index % 2 else 0
+                yield replace(frame, captured_ns=time.time_ns() - age_s * 10**9)
+
+    stages = Stages(lambda: Late(20), lambda info: PLAN, queue_size=4, max_staleness_ns=30 * 10**9)
+    with StagePipeline(stages) as pipeline:
+        indexes = [result.frame.index for result in pipeline]
+    assert indexes == list(range(0, 20, 2))
+    assert pipeline.ledger().dropped_stale == 10
+
+
+def test_frames_of_a_file_have_no_age() -> None:
+    with make(ScriptedSource(3)) as pipeline:
+        assert [result.age_ms for result in pipeline] == [None] * 3
+
+
+class CutTracker(OneTrack):
+    """Remembers before which updates tracks were ended."""
+
+    def __init__(self) -> None:
+        self.updates = 0
+        self.cuts: list[int] = []
+
+    def cut(self) -> None:
+        self.cuts.append(self.updates)
+
+    def update(self, detections: Detections, pts_ns: int) -> TrackUpdate:
+        self.updates += 1
+        return super().update(detections, pts_ns)
+
+
+def cuts(frames: Sequence[Frame], *, live: bool) -> list[int]:
+    tracker = CutTracker()
+
+    class Given(ScriptedSource):
+        def __iter__(self) -> Iterator[Frame]:
+            for n, frame in enumerate(frames):
+                self.stats.seen = self.stats.delivered = n + 1
+                yield frame
+                # A frame that nobody waits for would be dropped for the next one.
+                while tracker.updates <= n:
+                    time.sleep(0.001)
+
+    plan = PLAN._replace(make_tracker=lambda: tracker, max_gap_ns=2 * 10**9)
+    with StagePipeline(Stages(lambda: Given(0, live=live), lambda info: plan)) as pipeline:
+        flags = [result.cut for result in pipeline]
+    assert [n for n, cut in enumerate(flags) if cut] == tracker.cuts
+    return tracker.cuts
+
+
+def test_a_long_gap_in_a_live_feed_ends_its_tracks_and_a_short_one_does_not() -> None:
+    frames = [replace(make_frame(n, width=8, height=8), pts_ns=t * 10**9) for n, t in enumerate((0, 1, 3, 6, 7))]
+    assert cuts(frames, live=False) == []
+    assert cuts(frames, live=True) == [3]
+
+
+def test_a_change_of_size_ends_all_tracks() -> None:
+    frames = [make_frame(n, width=8 + 8 * (n in (2, 3)), height=8) for n in range(6)]
+    assert cuts(frames, live=False) == [2, 4]
 
 
 def test_each_resource_is_closed_on_the_thread_that_opened_it() -> None:

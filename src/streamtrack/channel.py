@@ -66,10 +66,11 @@ class Channel(Generic[T]):
         self._peak = self._count = self._dropped = 0
         self._put_wait_s = self._get_wait_s = 0.0
 
-    def keep_newest(self, capacity: int) -> None:
-        """Hold no more than ``capacity`` items from now on, and give up the oldest for a newer one."""
+    def resize(self, capacity: int, *, drop_oldest: bool) -> None:
+        """Hold at most ``capacity`` items from now on; what is queued already stays until it is taken or given up."""
         with self._lock:
-            self._capacity, self.drop_oldest = capacity, True
+            self._capacity, self.drop_oldest = capacity, drop_oldest
+            self._not_full.notify_all()
 
     def put(self, item: T) -> None:
         """Append ``item``, waiting for room unless the channel drops its oldest.
@@ -85,7 +86,7 @@ class Channel(Generic[T]):
                 raise Cancelled(self.name)
             if self._closed:
                 raise ChannelClosed(self.name)
-            if len(self._items) >= self._capacity:
+            while len(self._items) >= self._capacity:
                 self._items.popleft()
                 self._dropped += 1
             self._items.append(item)

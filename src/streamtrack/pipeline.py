@@ -285,7 +285,8 @@ class StagePipeline:
             self._live = self._info.live
             if self._live:
                 # Whatever waits grows old: nothing may wait but the newest.
-                self._frames.keep_newest(self._stages.batch_size)
+                self._frames.resize(self._stages.batch_size, drop_oldest=True)
+                self._found.resize(self._stages.batch_size, drop_oldest=False)
             self._source_open.set()
             self._feed(iter(source))
             self._frames.close()

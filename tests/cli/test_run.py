@@ -137,4 +137,11 @@ def test_a_terminal_sees_a_live_line_and_a_table(clip: Path, model: str, tmp_pat
 def test_the_folder_is_named_after_the_source() -> None:
     assert default_folder("a/b/clip.mp4") == "out/clip"
     assert default_folder("-") == "out/stdin"
+    assert default_folder("two squares.mp4") == "out/two squares"
     assert default_folder("rtsp://host/live/cam1?x=1") == "out/cam1"
+    assert default_folder("rtsp://me:secret@host") == "out/host"
+    assert default_folder("rtsp://me:se/cr/et@host/a?b=c") == "out/a"
+    assert default_folder("gst:videotestsrc ! x") == "out/gst_videotestsrc_x"
+    assert default_folder("shots/*.jpg?rate=5") == "out/shots"
+    assert default_folder("*.jpg") == "out/stream"
+    assert default_folder("rtsp://10.0.0.1:554/") == "out/10.0.0.1_554"

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from types import FrameType
 from typing import Any
 
+from streamtrack.cli._secrets import conceal
 from streamtrack.errors import EXIT_INTERRUPTED, InternalError, StreamtrackError, redact
 
 COMMANDS = ("run", "retrack", "explain", "eval", "demo", "models", "config", "plugins")
@@ -43,7 +44,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; return its exit code. Every error is one sentence on standard error, without a traceback."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    arguments = conceal(sys.argv[1:]) if argv is None else list(argv)
     # --debug is understood before and after the command.
     debug = "--debug" in arguments
     args = make_parser().parse_args([argument for argument in arguments if argument != "--debug"])

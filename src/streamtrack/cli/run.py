@@ -12,6 +12,8 @@ from streamtrack.errors import redact
 if TYPE_CHECKING:
     from streamtrack.build import Pipeline
 
+_LONGEST_NAME = 40
+
 _EXAMPLES = """\
 examples:
   streamtrack run video.mp4                       tracks and detections into out/video/
@@ -123,7 +125,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def chosen_source(args: argparse.Namespace) -> str:
-    """Return the source that the arguments of ``add_source`` say; one with a password leaves the process's title.
+    """Return the source that the arguments of ``add_source`` say.
 
     Raises:
         ConfigError: there is none, or there are two.
@@ -160,6 +162,20 @@ def settings(args: argparse.Namespace) -> dict[str, Any]:
 def default_folder(source: str) -> str:
     """Return the folder for the results of ``source``: its name without suffix, below ``out``."""
     # Redacted first: what follows the last slash of a URL may be a password.
-    path = redact(source).partition("?")[0].rstrip("/")
-    name = "stdin" if source == "-" else re.sub(r"[^\w.-]+", "_", Path(path).stem).strip("_.")
+    written = redact(source).partition("?")[0].rstrip("/")
+    _, is_url, place = written.partition("://")
+    if source == "-":
+        name = "stdin"
+    elif is_url:
+        host, _, path = place.partition("/")
+        name = _plain(Path(path).stem or host.rpartition("@")[2])
+    elif ":" in written:
+        name = _plain(Path(written).stem)
+    else:
+        # Of a pattern of pictures, the folder tells more.
+        name = Path(written).stem if not re.search(r"[*%\[]", Path(written).name) else Path(written).parent.name
     return str(Path("out") / (name or "stream"))
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^\w.-]+", "_", name)[:_LONGEST_NAME].strip("_.")
