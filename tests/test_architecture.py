@@ -51,17 +51,20 @@ MAY_IMPORT = {
     "folder": Row("errors", "msgspec"),
     "models": Row(f"{VALUES} fetch", "numpy numba msgspec", lazily="onnx"),
     "sources": Row(VALUES, "numpy av"),
+    # It is around any other source.
+    "sources.chaos": Row(f"{VALUES} sources plugins", "numpy av"),
     "sinks": Row(f"{VALUES} records throttle folder", "numpy msgspec simplejpeg av PIL"),
     "motchallenge": Row("errors", "numpy"),
     "tape": Row("types errors records folder motchallenge", "numpy msgspec"),
     # Of the tracker it takes only the way to compile a kernel.
     "evaluation": Row("errors folder motchallenge tape tracking", "numpy"),
     "pipeline": Row(f"{VALUES} models tracking channel threads"),
-    "metrics": Row("types channel threads pipeline records", "msgspec"),
+    "latency": Row(libraries="msgspec"),
+    "metrics": Row("types channel latency threads pipeline records", "msgspec"),
     "config": Row("params errors", "msgspec yaml"),
     "registry": Row("errors"),
     "address": Row("errors"),
-    "build": Row(f"{VALUES} address config folder metrics models pipeline registry scenes threads tracking", "msgspec"),
+    "build": Row(f"{VALUES} address config folder latency metrics models pipeline registry scenes threads tracking", "msgspec"),
     "retracking": Row(
         "types errors params config folder metrics pipeline registry build tape evaluation motchallenge",
         "numpy msgspec",

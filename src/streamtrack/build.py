@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
 import os
 import threading
-import typing
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.metadata import version
@@ -16,9 +14,10 @@ from typing import Any, NamedTuple, Self
 
 import msgspec
 
-from streamtrack import address, config, folder, registry
+from streamtrack import config, folder, registry
 from streamtrack.api import BackendOptions, Sink, Source, SourceOptions
-from streamtrack.errors import ConfigError, InternalError, SinkError, did_you_mean, redact
+from streamtrack.errors import InternalError, SinkError, redact
+from streamtrack.latency import Latency
 from streamtrack.metrics import (
     PROGRESS_EVERY,
     Metrics,
@@ -36,6 +35,7 @@ from streamtrack.models.zoo import ResolvedModel
 from streamtrack.models.zoo import resolve as resolve_model
 from streamtrack.params import TrackerParams
 from streamtrack.pipeline import NEVER_NS, Plan, StagePipeline, Stages
+from streamtrack.plugins import convert_options, make_source
 from streamtrack.scenes import CutDetector
 from streamtrack.tracking import cache_note
 from streamtrack.tracking.tracker import ByteTracker
@@ -119,6 +119,7 @@ class Pipeline(StagePipeline):
         self._folder_ready = False
         self._summary: RunSummary | None = None
         self.progress = Progress()
+        self._latency = Latency()
         self._state_lock = threading.Lock()
         self._feed_state: tuple[FeedState | None, str] = (None, "")
         written = os.fspath(source)
@@ -149,6 +150,8 @@ class Pipeline(StagePipeline):
 
     def __iter__(self) -> Iterator[Result]:
         for result in super().__iter__():
+            if result.age_ms is not None:
+                self._latency.add(result.age_ms)
             self.progress = measure_progress(self, result, self._watch)
             if self.totals.frames % PROGRESS_EVERY == 0:
                 self._write_progress()
@@ -289,6 +292,7 @@ class Pipeline(StagePipeline):
             settings=msgspec.to_builtins(self._config),
             settings_from=self.resolved.origins,
             source=measure_source(self) if self._info else None,
+            latency=self._latency.metrics(),
             totals={
                 "frames_processed": self.totals.frames,
                 "detections": self.totals.detections,
@@ -347,34 +351,6 @@ def _told_apart(sinks: Sequence[tuple[str, Sink]]) -> list[tuple[str, Sink]]:
     return apart
 
 
-def make_source(written: str, options: SourceOptions, given: Mapping[str, Any]) -> Source:
-    """Return the source that ``written`` means, not yet open.
-
-    Args:
-        written: as a person writes it; see ``streamtrack.address``.
-        options: what any source is asked for.
-        given: options of its own, beyond those behind a ``?``.
-
-    Raises:
-        PluginError: the plug-in that serves it is broken.
-        ConfigError: an option that it does not have, or a value that does not fit.
-    """
-    text = address.read_secret(written)
-    plugin, uri = address.locate(text, registry.names("sources"))
-    factory = registry.load("sources", plugin)
-    own: dict[str, Any] = {}
-    if not getattr(factory, "reads_query", False):
-        uri, own = address.split_options(uri, known_options(factory))
-    made: Source = factory(uri, options, **_converted_options("source", plugin, factory, {**own, **given}))
-    return made
-
-
-def known_options(factory: Callable[..., Any]) -> list[str]:
-    """Return the names of the options of a plug-in's own: the keyword-only parameters of its constructor."""
-    parameters = inspect.signature(factory).parameters.values()
-    return [parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY]
-
-
 def _or_never(seconds: float) -> int:
     """Return ``seconds`` in ns; 0 and what is too long to tell mean never."""
     return min(round(seconds * NS_PER_S), NEVER_NS) or NEVER_NS
@@ -386,22 +362,5 @@ def _make_sink(sink: str | Sink) -> tuple[str, Sink]:
     name, _, text = sink.partition(":")
     factory = registry.load("sinks", name)
     given = config.parse_assignments([pair for pair in text.split(",") if pair])
-    made: Sink = factory(**_converted_options("sink", name, factory, given))
+    made: Sink = factory(**convert_options("sink", name, factory, given))
     return name, made
-
-
-def _converted_options(kind: str, name: str, factory: Callable[..., Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    hints = typing.get_type_hints(factory.__init__) if inspect.isclass(factory) else typing.get_type_hints(factory)
-    known = [option for option in known_options(factory) if option in hints]
-    options = {}
-    for key, value in given.items():
-        if key not in known:
-            raise ConfigError(
-                f"The {kind} '{name}' has no option '{key}'.{did_you_mean(key, known)} "
-                f"Options: {', '.join(known) or 'none'}."
-            )
-        try:
-            options[key] = msgspec.convert(value, hints[key], strict=False)
-        except msgspec.ValidationError as error:
-            raise ConfigError(f"Option {key}={value} of the {kind} '{name}' does not fit: {error}.") from error
-    return options

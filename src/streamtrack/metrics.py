@@ -11,6 +11,7 @@ from typing import Any, Literal
 import msgspec
 
 from streamtrack.channel import ChannelStats
+from streamtrack.latency import LatencyMetrics
 from streamtrack.pipeline import Ledger, StagePipeline
 from streamtrack.records import SCHEMA_VERSION
 from streamtrack.types import FeedState, Result, SourceInfo
@@ -47,6 +48,8 @@ class Progress(msgspec.Struct, kw_only=True):
     source_reason: str = ""
     """Why, in words."""
     reconnects: int = 0
+    age_ms: float | None = None
+    """Of a live feed, how old the latest frame was when its tracks were known."""
 
 
 class StageMetrics(msgspec.Struct, kw_only=True):
@@ -116,6 +119,8 @@ class Metrics(msgspec.Struct, kw_only=True):
     settings_from: Mapping[str, str]
     """Layer of every setting that is not a default."""
     source: SourceMetrics | None
+    latency: LatencyMetrics | None = None
+    """From camera to tracks; only of a live feed."""
     totals: Mapping[str, int]
     frame_ledger: Mapping[str, int]
     """Every source frame in exactly one bucket; the buckets sum to ``seen``."""
@@ -159,6 +164,7 @@ def measure_progress(pipeline: StagePipeline, result: Result, watch: Stopwatch) 
         tracks_total=pipeline.totals.tracks,
         queue_depth=queue.depth,
         queue_capacity=queue.capacity,
+        age_ms=None if result.age_ms is None else round(result.age_ms, 1),
     )
 
 

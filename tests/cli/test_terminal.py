@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from streamtrack.build import RunSummary
 from streamtrack.cli import _terminal
+from streamtrack.latency import LatencyMetrics
 from streamtrack.metrics import Metrics, ModelMetrics, ProcessMetrics, Progress, SourceMetrics
 
 
@@ -57,6 +58,17 @@ def test_the_line_promises_nothing_where_the_end_is_unknown() -> None:
     assert line.startswith("50 frames")
     assert "%" not in line
     assert "ETA" not in line
+
+
+def test_of_a_live_feed_the_line_says_how_old_its_frames_are() -> None:
+    assert _terminal.describe(Progress(frames_done=50, age_ms=81.4)).endswith("81 ms behind")
+
+
+def test_of_a_live_feed_the_summary_says_how_late_it_was() -> None:
+    late = metrics()
+    late.latency = LatencyMetrics(frames=9, p50_ms=81.4, p95_ms=140.2, p99_ms=150.0, max_ms=151.0)
+    rows = dict(_terminal.summary_rows(RunSummary(None, late)))
+    assert rows["Latency"] == "81 ms median, 140 ms for 95 % of the frames"
 
 
 @given(st.integers(0, 400_000))

@@ -63,6 +63,8 @@ def describe(progress: Progress) -> str:
         f"{progress.tracks_alive} tracks",
         f"queue {progress.queue_depth}/{progress.queue_capacity}",
     ]
+    if progress.age_ms is not None:
+        parts.append(f"{progress.age_ms:.0f} ms behind")
     if progress.eta_sec is not None:
         parts.append(f"ETA {clock(progress.eta_sec)}")
     return "  ".join(parts)
@@ -104,6 +106,9 @@ def summary_rows(summary: RunSummary) -> list[tuple[str, str]]:
     ]
     if metrics.source:
         rows.insert(3, ("Sampling", metrics.source.sampling))
+    if metrics.latency:
+        latency = metrics.latency
+        rows.append(("Latency", f"{latency.p50_ms:.0f} ms median, {latency.p95_ms:.0f} ms for 95 % of the frames"))
     if summary.folder:
         written = sorted(path.name + "/" * path.is_dir() for path in summary.folder.iterdir())
         rows.append(("Written to", f"{summary.folder}/  {' '.join(name for name in written if name[0] != '.')}"))
