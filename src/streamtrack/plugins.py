@@ -1,0 +1,70 @@
+"""Makes a plug-in from how a person writes it: its name, what it is given, and its own options."""
+
+from __future__ import annotations
+
+import inspect
+import typing
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from streamtrack import address, registry
+from streamtrack.api import Source, SourceOptions
+from streamtrack.errors import ConfigError, did_you_mean
+
+
+def make_source(written: str, options: SourceOptions, given: Mapping[str, Any]) -> Source:
+    """Return the source that ``written`` means, not yet open.
+
+    Args:
+        written: as a person writes it; see ``streamtrack.address``.
+        options: what any source is asked for.
+        given: options of its own, beyond those behind a ``?``.
+
+    Raises:
+        PluginError: the plug-in that serves it is broken.
+        ConfigError: an option that it does not have, or a value that does not fit.
+    """
+    text = address.read_secret(written)
+    plugin, uri = address.locate(text, registry.names("sources"))
+    factory = registry.load("sources", plugin)
+    own: dict[str, Any] = {}
+    if not getattr(factory, "reads_query", False):
+        uri, own = address.split_options(uri, known_options(factory))
+    made: Source = factory(uri, options, **convert_options("source", plugin, factory, {**own, **given}))
+    return made
+
+
+def known_options(factory: Callable[..., Any]) -> list[str]:
+    """Return the names of the options of a plug-in's own: the keyword-only parameters of its constructor."""
+    parameters = inspect.signature(factory).parameters.values()
+    return [parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY]
+
+
+def convert_options(kind: str, name: str, factory: Callable[..., Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return ``given`` as keyword arguments for ``factory``, converted to what its annotations say.
+
+    Args:
+        kind: ``source`` or ``sink``, for messages.
+        name: of the plug-in, for messages.
+        factory: the plug-in.
+        given: values by name, as text or as what they are.
+
+    Raises:
+        ConfigError: an option that it does not have, or a value that does not fit.
+    """
+    hints = typing.get_type_hints(factory.__init__) if inspect.isclass(factory) else typing.get_type_hints(factory)
+    known = [option for option in known_options(factory) if option in hints]
+    options = {}
+    for key, value in given.items():
+        if key not in known:
+            raise ConfigError(
+                f"The {kind} '{name}' has no option '{key}'.{did_you_mean(key, known)} "
+                f"Options: {', '.join(known) or 'none'}."
+            )
+        try:
+            options[key] = msgspec.convert(value, hints[key], strict=False)
+        except msgspec.ValidationError as error:
+            raise ConfigError(f"Option {key}={value} of the {kind} '{name}' does not fit: {error}.") from error
+    return options

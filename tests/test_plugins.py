@@ -1,0 +1,78 @@
+"""A source from how it is written: the plug-in that is meant, and its options as what they are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from streamtrack.api import SourceOptions
+from streamtrack.errors import ConfigError
+from streamtrack.plugins import convert_options, known_options, make_source
+from streamtrack.sources.pyav import PyAVSource
+
+
+class Recorder:
+    def __init__(self, uri: str, options: SourceOptions, *, port: int = 0, loud: bool = False, unit: float = 1.0):
+        self.given = uri, options.stride, port, loud, unit
+
+
+class ReadsQuery(Recorder):
+    reads_query = True
+
+
+@pytest.fixture
+def made(monkeypatch: pytest.MonkeyPatch) -> type[Recorder]:
+    monkeypatch.setattr("streamtrack.registry.names", lambda kind: ["live", "pyav", "rec"])
+    monkeypatch.setattr("streamtrack.registry.load", lambda kind, name: Recorder if name == "rec" else PyAVSource)
+    return Recorder
+
+
+def given(written: str, **options: Any) -> tuple[Any, ...]:
+    source = make_source(written, SourceOptions(stride=3), options)
+    assert isinstance(source, Recorder)
+    return source.given
+
+
+@pytest.mark.usefixtures("made")
+def test_options_come_from_both_sides() -> None:
+    assert given("rec:here?port=5&loud=1", unit=0.5) == ("here", 3, 5, True, 0.5)
+    assert given("rec:here?port=5", port="6") == ("here", 3, 6, False, 1.0)
+
+
+@pytest.mark.usefixtures("made")
+def test_what_is_in_a_file_is_meant(tmp_path: Path) -> None:
+    (tmp_path / "secret.txt").write_text("rec:there?port=7\n")
+    assert given(f"file:{tmp_path / 'secret.txt'}") == ("there", 3, 7, False, 1.0)
+
+
+def test_a_source_may_read_its_query_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("streamtrack.registry.names", lambda kind: ["rec"])
+    monkeypatch.setattr("streamtrack.registry.load", lambda kind, name: ReadsQuery)
+    assert given("rec:here?anything=goes") == ("here?anything=goes", 3, 0, False, 1.0)
+
+
+@pytest.mark.usefixtures("made")
+def test_anything_else_is_a_file() -> None:
+    assert isinstance(make_source("clip.mp4", SourceOptions(), {}), PyAVSource)
+
+
+@pytest.mark.usefixtures("made")
+@pytest.mark.parametrize(
+    ("written", "message"),
+    [
+        ("rec:here?prot=5", r"no option 'prot'\. Did you mean 'port'\?"),
+        ("rec:here?port=five", r"port=five of the source 'rec' does not fit"),
+        ("clip.mp4?port=5", r"no option 'port'\. Options: none"),
+    ],
+)
+def test_what_does_not_fit_is_refused(written: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        make_source(written, SourceOptions(), {})
+
+
+def test_options_are_the_keyword_only_parameters() -> None:
+    assert known_options(Recorder) == ["port", "loud", "unit"]
+    with pytest.raises(ConfigError, match=r"The sink 'rec' has no option 'uri'"):
+        convert_options("sink", "rec", Recorder, {"uri": "x"})
