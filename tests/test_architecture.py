@@ -64,7 +64,10 @@ MAY_IMPORT = {
     "config": Row("params errors", "msgspec yaml"),
     "registry": Row("errors"),
     "address": Row("errors"),
-    "build": Row(f"{VALUES} address config folder latency metrics models pipeline registry scenes threads tracking", "msgspec"),
+    "plugins": Row("types errors api address registry", "msgspec"),
+    "build": Row(
+        f"{VALUES} config folder latency metrics models pipeline plugins registry scenes threads tracking", "msgspec"
+    ),
     "retracking": Row(
         "types errors params config folder metrics pipeline registry build tape evaluation motchallenge",
         "numpy msgspec",
