@@ -27,6 +27,10 @@ from streamtrack.params import DetectorParams, SceneParams, TrackerParams
 
 DEFAULT_PROFILE = "balanced"
 _ENV_PREFIX = "STREAMTRACK_"
+_THREAD_VARIABLES = (
+    *("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"),
+    *("NUMEXPR_NUM_THREADS", "OMP_WAIT_POLICY"),
+)
 
 _NonNegativeInt = Annotated[int, Meta(ge=0)]
 _PositiveInt = Annotated[int, Meta(ge=1)]
@@ -271,7 +275,7 @@ def profiles() -> dict[str, Path]:
 
 
 def _profile_folders() -> Iterator[Path]:
-    yield _xdg("XDG_CONFIG_HOME", ".config") / "streamtrack" / "profiles"
+    yield config_dir() / "profiles"
     package = Path(__file__).parent
     # In a wheel the profiles lie inside the package; in a checkout they are at its root.
     yield package / "profiles"
@@ -304,6 +308,16 @@ def _xdg(variable: str, fallback: str) -> Path:
     if os.path.isabs(configured):
         return Path(configured)
     return Path(os.path.expanduser("~")) / fallback
+
+
+def config_dir() -> Path:
+    """Folder of a user's own profiles: $XDG_CONFIG_HOME/streamtrack."""
+    return _xdg("XDG_CONFIG_HOME", ".config") / "streamtrack"
+
+
+def thread_variables() -> dict[str, str]:
+    """Return those environment variables that set how many threads libraries take, where they are set."""
+    return {name: os.environ[name] for name in _THREAD_VARIABLES if os.environ.get(name)}
 
 
 def model_dir() -> Path:

@@ -112,6 +112,11 @@ def cache_note() -> str | None:
     return _NOTE
 
 
+def cache_folder() -> Path | None:
+    """Return where compiled kernels are kept, or None where there is no place for them."""
+    return _FOLDER
+
+
 def kernel(function: Callable[P, R]) -> Callable[P, R]:
     """Compile ``function`` on first call, without Python objects or the GIL, in strict IEEE arithmetic.
 
