@@ -50,7 +50,11 @@ class Orientation(NamedTuple):
     @classmethod
     def of(cls, frame: VideoFrame) -> Orientation:
         """Return what the frame's display matrix says (libavutil/display.h); off-axis angles are rounded to 90."""
-        data = cast(Mapping[str, Buffer], frame.side_data).get("DISPLAYMATRIX")
+        try:
+            data = cast(Mapping[str, Buffer], frame.side_data).get("DISPLAYMATRIX")
+        except ValueError:
+            # PyAV cannot list what is attached where one of it, such as EXIF, is of a kind it does not know.
+            return _TURNED[round(frame.rotation / 90) % 4]
         if data is None:
             return _UPRIGHT
         # Row vectors: x' = a x + c y, y' = b x + d y, both axes as on the screen.
@@ -77,6 +81,8 @@ class Orientation(NamedTuple):
 
 
 _UPRIGHT = Orientation()
+# By quarter turns counter-clockwise.
+_TURNED = _UPRIGHT, Orientation(True, False, True), Orientation(False, True, True), Orientation(True, True, False)
 
 
 def displayed_size(frame: VideoFrame) -> tuple[int, int]:
@@ -90,9 +96,14 @@ class AvPicture:
 
     __slots__ = ("_frame", "_orientation", "height", "width")
 
-    def __init__(self, frame: VideoFrame) -> None:
-        """Take over ``frame``; nobody else may use it from here on."""
-        self._orientation = Orientation.of(frame)
+    def __init__(self, frame: VideoFrame, orientation: Orientation | None = None) -> None:
+        """Take over ``frame``; nobody else may use it from here on.
+
+        Args:
+            frame: the decoded frame.
+            orientation: how it is to be shown; None for what the frame says itself.
+        """
+        self._orientation = Orientation.of(frame) if orientation is None else orientation
         self._frame = _with_known_colours(frame)
         size = frame.width, frame.height
         self.width, self.height = size[::-1] if self._orientation.transpose else size
