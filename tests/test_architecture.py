@@ -51,6 +51,8 @@ MAY_IMPORT = {
     "folder": Row("errors", "msgspec"),
     "models": Row(f"{VALUES} fetch", "numpy numba msgspec", lazily="onnx"),
     "sources": Row(VALUES, "numpy av"),
+    "sources._still": Row(f"{VALUES} sources", "numpy av PIL"),
+    "sources.replay": Row(f"{VALUES} sources tape", "numpy av"),
     # It is around any other source.
     "sources.chaos": Row(f"{VALUES} sources plugins", "numpy av"),
     "sinks": Row(f"{VALUES} records throttle folder", "numpy msgspec simplejpeg av PIL"),

@@ -46,6 +46,9 @@ class Source(Protocol):
     ``open``, iteration and ``close``, happens on one thread: the decode thread. Every blocking call inside returns
     within about a second, so that a stop is prompt; where that cannot be, a further method ``interrupt()`` ends the
     wait. It is called from another thread when the run stops, at any time after construction.
+
+    A source that brings along what was found in its frames, as a recording does, offers a method ``detector()``, called
+    once it is open, which returns a ``streamtrack.pipeline.RecordedDetector``: it takes the place of a model.
     """
 
     stats: SourceStats

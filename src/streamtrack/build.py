@@ -34,7 +34,7 @@ from streamtrack.models.detector import Detector, load_detector
 from streamtrack.models.zoo import ResolvedModel
 from streamtrack.models.zoo import resolve as resolve_model
 from streamtrack.params import TrackerParams
-from streamtrack.pipeline import NEVER_NS, Plan, StagePipeline, Stages
+from streamtrack.pipeline import NEVER_NS, Plan, RecordedDetector, StagePipeline, Stages
 from streamtrack.plugins import convert_options, make_source
 from streamtrack.scenes import CutDetector
 from streamtrack.tracking import cache_note
@@ -115,7 +115,7 @@ class Pipeline(StagePipeline):
         self._say = say
         self._watch = Stopwatch()
         self._model: ResolvedModel | None = None
-        self._detector: Detector | None = None
+        self._detector: Detector | RecordedDetector | None = None
         self._folder_ready = False
         self._summary: RunSummary | None = None
         self.progress = Progress()
@@ -194,6 +194,8 @@ class Pipeline(StagePipeline):
         if self.folder is not None:
             folder.prepare(self.folder, overwrite=self._overwrite)
             self._folder_ready = True
+        if (recorded := getattr(self._source, "detector", None)) is not None:
+            return self._plan_replay(info, recorded())
         settings = self._config.detector
         found = self._model = resolve_model(settings.model, settings.head, config.model_dir(), say=self._say)
         return Plan(
@@ -201,6 +203,27 @@ class Pipeline(StagePipeline):
             make_tracker=lambda: self._make_tracker(info),
             run_info=lambda: self._run_info(info, found),
             is_cut=CutDetector(self._config.scene).is_cut,
+            max_gap_ns=self._max_gap_ns(info),
+        )
+
+    def _plan_replay(self, info: SourceInfo, recorded: RecordedDetector) -> Plan:
+        """Return the plan for a source that brings along what a detector found: no model is needed."""
+        for note in recorded.notes:
+            self._say(note)
+        self._detector = recorded
+        model = self._model = ResolvedModel(
+            path=Path(recorded.origin),
+            spec=recorded.spec,
+            sha256="",
+            name=recorded.spec.name,
+            source=recorded.origin,
+            note=recorded.note,
+        )
+        return Plan(
+            open_detector=lambda: recorded,
+            make_tracker=lambda: self._make_tracker(info),
+            run_info=lambda: self._run_info(info, model),
+            is_cut=recorded.is_cut,
             max_gap_ns=self._max_gap_ns(info),
         )
 
@@ -284,7 +307,7 @@ class Pipeline(StagePipeline):
             status=status,
             error=reason,
             device=self._detector.device if self._detector else self._config.runtime.device,
-            backend=self._config.runtime.backend,
+            backend=self._config.runtime.backend if isinstance(self._detector, Detector | None) else "none",
             model=ModelMetrics(name=model.name, sha256=model.sha256, source=model.source, note=model.note)
             if model
             else ModelMetrics(name=self._config.detector.model, sha256="", source=""),

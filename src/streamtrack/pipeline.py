@@ -23,6 +23,7 @@ from typing import Final, NamedTuple, Protocol, Self
 from streamtrack.api import Sink, Source
 from streamtrack.channel import Cancelled, Channel, ChannelClosed, ChannelStats
 from streamtrack.errors import InternalError
+from streamtrack.models.spec import ModelSpec
 from streamtrack.threads import StageClock, ThreadGroup
 from streamtrack.types import (
     CONFIRMED,
@@ -55,6 +56,24 @@ class FrameDetector(Protocol):
 
     def close(self) -> None:
         """Release the model."""
+        ...
+
+
+class RecordedDetector(FrameDetector, Protocol):
+    """What the method ``detector()`` of a source returns that brings along what was found in its frames."""
+
+    spec: ModelSpec
+    """Its classes and keypoints."""
+    device: str
+    origin: str
+    """Where the detections come from: a file."""
+    note: str
+    """What they are, in words."""
+    notes: Sequence[str]
+    """What a person should know, a sentence each."""
+
+    def is_cut(self, thumbnail: Float32Array, pts_ns: int) -> bool:
+        """Return whether a new shot was seen to begin at ``pts_ns``."""
         ...
 
 

@@ -82,18 +82,26 @@ class Tape:
         if stride == 1 or not len(self):
             return self
         kept = np.flatnonzero(self.frames % stride == 0)
-        # A shot that begins in a frame that is passed over begins in the next one.
-        shots = np.cumsum(self.cuts)[kept]
         step = max(1, int(np.gcd.reduce(self.frames)))
         if self.source.sample_rate == self.source.rate / step:
             rate = self.source.rate / math.lcm(step, stride)
         else:
             rate = self.source.sample_rate * len(kept) / len(self)
+        return self.only(kept, sampling=f"frames 0, {stride}, {2 * stride}, ... of the tape", rate=rate)
+
+    def only(self, kept: Int64Array, *, sampling: str, rate: float) -> Tape:
+        """Return a tape of some of the frames.
+
+        Args:
+            kept: their places on this tape, ascending.
+            sampling: which ones they are, in words.
+            rate: how many a second of media they are; 0.0 where it cannot be known.
+        """
+        # A shot that begins in a frame that is passed over begins in the next one.
+        shots = np.cumsum(self.cuts)[kept]
         return dataclasses.replace(
             self,
-            source=dataclasses.replace(
-                self.source, sample_rate=rate, sampling=f"frames 0, {stride}, {2 * stride}, ... of the tape"
-            ),
+            source=dataclasses.replace(self.source, sample_rate=rate, sampling=sampling),
             frames=self.frames[kept],
             pts_ns=self.pts_ns[kept],
             first=self.first[kept],
