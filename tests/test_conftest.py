@@ -37,6 +37,11 @@ def test_needs_a_module():
     pass
 
 
+@pytest.mark.requires(typelib="NoSuchLibrary-1.0", install="apt-get install it")
+def test_needs_a_typelib():
+    pass
+
+
 @pytest.mark.requires(program="python3", module="json", install="")
 def test_has_what_it_needs():
     pass
@@ -67,5 +72,6 @@ def test_the_guards_can_fail(tmp_path: Path, ci: str, verdict: str) -> None:
     summary = [line for line in out.splitlines() if line.startswith(verdict)]
     assert any("the program 'no-such-program' is missing: apt-get install it" in line for line in summary)
     assert any("the module 'no_such_module' is missing: pip install it" in line for line in summary)
+    assert any("the system's Python has no 'NoSuchLibrary-1.0': apt-get install it" in line for line in summary)
     # Reference data is not something that CI could install.
     assert re.search(r"^SKIPPED .*no reference data: set STREAMTRACK_TEST_DATA", out, re.MULTILINE)

@@ -20,11 +20,14 @@ class Handler(SimpleHTTPRequestHandler):
     fps = 25
 
     def do_GET(self) -> None:
+        try:
+            self.answer()
+        except ConnectionError:
+            self.close_connection = True
+
+    def answer(self) -> None:
         if self.path == "/feed.mjpg":
-            try:
-                self.stream()
-            except ConnectionError:
-                self.close_connection = True
+            self.stream()
         elif self.path == "/locked":
             self.send_response(401)
             self.send_header("WWW-Authenticate", 'Basic realm="feed"')

@@ -26,7 +26,7 @@ for name in ("Gst", "GstApp", "GstRtsp", "GstRtspServer"):
     gi.require_version(name, "1.0")
 from gi.repository import GLib, Gst, GstRtsp, GstRtspServer  # noqa: E402
 
-RTP_HZ = 90_000
+RTP_HZ, RTP_HEADER = 90_000, 12
 # Later than this the camera was stopped, and goes on from now instead of making up for it.
 LATE_S = 0.5
 # The clock in the pixels: servers.read_clock is its other half.
@@ -137,6 +137,7 @@ class Relays:
         self._shift = 0
         self._first = self._newest = 0
         self._caps: Any = None
+        self._header = b""
         self._playing: list[Any] = []
         self.ready = threading.Event()
 
@@ -152,14 +153,14 @@ class Relays:
         media.connect("unprepared", lambda _: self._playing.remove(relay))
         if self.mute:
             # An RTSP session is not answered before it has one packet: this one holds nothing to decode.
-            relay.emit("push-buffer", Gst.Buffer.new_wrapped(b"\x80\x60" + bytes(10) + b"\x0c\xff\x80"))
+            relay.emit("push-buffer", Gst.Buffer.new_wrapped(self._header + b"\x0c\xff\x80"))
         self._playing.append(relay)
 
     def send(self, packet: bytes, caps: Any) -> None:
         stamp = struct.unpack_from(">I", packet, 4)[0]
         if self._caps is None:
             self._first = stamp
-        self._caps = caps
+        self._caps, self._header = caps, packet[:RTP_HEADER]
         self._newest = stamp + self._shift
         self.ready.set()
         if self.mute or self._random.random() < self.loss:

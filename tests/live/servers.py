@@ -7,11 +7,13 @@
 `TsUdpFeed`               ffmpeg, MPEG-TS over UDP to whoever listens
 `HlsFeed`                 ffmpeg's live playlist behind an HTTP server
 `MjpegFeed`               JPEGs over HTTP, multipart/x-mixed-replace
+`Wire`                    a cable to any of them over TCP that can be cut and mended
 `MutePort` `RefusedPort`  a port that takes connections and says nothing; one where nobody listens
 ========================= ======================================================================================
 
-All but the ports are child processes: ``kill`` (SIGKILL), ``restart`` on the same port, ``freeze`` and
-``thaw`` (SIGSTOP, SIGCONT). Frame n of a numbered feed says n modulo `CLIP_FRAMES` to ``streamtrack.testing.clips.read_index``.
+The feeds are child processes: ``kill`` (SIGKILL), ``restart`` on the same port, ``freeze`` and
+``thaw`` (SIGSTOP, SIGCONT). Frame n of a numbered feed says n modulo `CLIP_FRAMES` to
+``streamtrack.testing.clips.read_index``.
 """
 
 from __future__ import annotations
@@ -32,7 +34,7 @@ from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Self, cast
 
 import numpy as np
 import pytest
@@ -142,7 +144,7 @@ def _frame(rgb: UInt8Array, pix_fmt: str, pts: int) -> VideoFrame:
 
 
 def _encoder(codec: str, rgb: UInt8Array, pix_fmt: str, **options: str) -> VideoCodecContext:
-    context = VideoCodecContext.create(codec, "w")
+    context = cast(VideoCodecContext, VideoCodecContext.create(codec, "w"))
     context.height, context.width = rgb.shape[:2]
     context.pix_fmt, context.framerate, context.time_base = pix_fmt, Fraction(FPS), Fraction(1, FPS)
     context.thread_count, context.options = 1, options
@@ -207,7 +209,7 @@ class Server(ABC):
 
     def __init__(self) -> None:
         self.port = 0
-        self._children: list[subprocess.Popen[str]] = []
+        self.children: list[subprocess.Popen[str]] = []
 
     @property
     @abstractmethod
@@ -220,16 +222,16 @@ class Server(ABC):
 
     def kill(self) -> None:
         """End the server without a word to its clients."""
-        for child in self._children:
+        for child in self.children:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(child.pid, signal.SIGKILL)
-        for child in self._children:
+        for child in self.children:
             child.wait()
             for pipe in (child.stdin, child.stdout):
                 if pipe is not None:
                     with contextlib.suppress(BrokenPipeError):
                         pipe.close()
-        self._children.clear()
+        self.children.clear()
 
     def restart(self) -> None:
         """Serve again on the same port."""
@@ -245,14 +247,14 @@ class Server(ABC):
         self._signal(signal.SIGCONT)
 
     def _signal(self, number: signal.Signals) -> None:
-        for child in self._children:
+        for child in self.children:
             os.killpg(child.pid, number)
 
     def _run(self, command: Sequence[str]) -> subprocess.Popen[str]:
         child = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1, start_new_session=True
         )
-        self._children.append(child)
+        self.children.append(child)
         return child
 
     def _run_until_ready(self, command: Sequence[str]) -> int:
@@ -361,7 +363,7 @@ class RtspServer(Server):
         self._order("restart-timestamps")
 
     def _order(self, line: str) -> None:
-        (child,) = self._children
+        (child,) = self.children
         assert child.stdin is not None
         child.stdin.write(f"{line}\n")
         if _read_line(child) != "OK\n":
@@ -462,7 +464,7 @@ class HlsFeed(HttpServer):
 
     def freeze_encoder(self) -> None:
         """Let the playlist stay as it is; the HTTP server goes on."""
-        os.killpg(self._children[0].pid, signal.SIGSTOP)
+        os.killpg(self.children[0].pid, signal.SIGSTOP)
 
 
 class RefusedPort:
@@ -487,3 +489,69 @@ class MutePort(RefusedPort):
         super().__enter__()
         self._socket.listen(128)
         return self
+
+
+class Wire:
+    """A cable to a server's TCP port that can be cut: then nothing comes through any more, and no end hears of it.
+
+    It is cut in the middle of what is just coming, as real ones are, while a frozen server stops between two packets.
+    """
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._whole, self._closing = threading.Event(), threading.Event()
+        self._other_end: dict[socket.socket, socket.socket] = {}
+
+    @property
+    def url(self) -> str:
+        """The server's URL, through the cable."""
+        return self._server.url.replace(f":{self._server.port}", f":{self.port}")
+
+    def cut(self) -> None:
+        self._whole.clear()
+
+    def mend(self) -> None:
+        self._whole.set()
+
+    def _run(self) -> None:
+        while not self._closing.is_set():
+            ready, _, _ = select.select([self._listener, *self._other_end], [], [], 0.05)
+            for end in ready:
+                with contextlib.suppress(OSError):
+                    self._accept() if end is self._listener else self._forward(end)
+
+    def _accept(self) -> None:
+        near, _ = self._listener.accept()
+        far = socket.create_connection(("127.0.0.1", self._server.port))
+        self._other_end |= {near: far, far: near}
+
+    def _forward(self, end: socket.socket) -> None:
+        other, data = self._other_end.get(end), end.recv(65536)
+        if other is None or not data:
+            for closed in (end, self._other_end.pop(end, end)):
+                self._other_end.pop(closed, None)
+                closed.close()
+        elif self._whole.is_set():
+            other.sendall(data)
+        else:
+            half = len(data) // 2
+            other.sendall(data[:half])
+            while not self._whole.wait(0.05) and not self._closing.is_set():
+                pass
+            other.sendall(data[half:])
+
+    def __enter__(self) -> Self:
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+        self._whole.set()
+        self._thread = threading.Thread(target=self._run, name="test-wire")
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._closing.set()
+        self._thread.join()
+        for end in (self._listener, *self._other_end):
+            end.close()
