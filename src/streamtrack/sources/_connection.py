@@ -6,10 +6,11 @@ longer than it is told to, and ``close`` never waits at all.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from typing import NamedTuple, Protocol
 
 from streamtrack.errors import SourceError
@@ -79,7 +80,10 @@ class Connection(Protocol):
         ...
 
     def close(self) -> None:
-        """Let go of it, without waiting. What still waits for the network ends soon, by itself."""
+        """Let go of it, without waiting. What still waits for the network ends soon, by itself.
+
+        A connection whose end takes a while has an attribute ``ended`` that says when it is over.
+        """
         ...
 
 
@@ -92,7 +96,7 @@ class ThreadedConnection:
             where it releases what it holds.
     """
 
-    def __init__(self, pictures: Callable[[ThreadedConnection], Iterator[Arrival]]) -> None:
+    def __init__(self, pictures: Callable[[ThreadedConnection], Generator[Arrival]]) -> None:
         self.info = FeedInfo("", 0.0)
         self.lost = 0
         self.closed = threading.Event()
@@ -104,12 +108,18 @@ class ThreadedConnection:
         self._thread = threading.Thread(target=self._run, args=(pictures,), name="streamtrack-feed", daemon=True)
         self._thread.start()
 
-    def _run(self, pictures: Callable[[ThreadedConnection], Iterator[Arrival]]) -> None:
+    @property
+    def ended(self) -> bool:
+        """Whether its thread has nothing left to wait for."""
+        return not self._thread.is_alive()
+
+    def _run(self, pictures: Callable[[ThreadedConnection], Generator[Arrival]]) -> None:
         outcome: Exception = FeedEnded()
         try:
-            for arrival in pictures(self):
-                if not self._hand_over(arrival):
-                    break
+            with contextlib.closing(pictures(self)) as arrivals:
+                for arrival in arrivals:
+                    if not self._hand_over(arrival):
+                        break
         except Exception as error:
             outcome = error
         with self._changed:
@@ -126,10 +136,12 @@ class ThreadedConnection:
             return True
 
     def read(self, timeout_s: float) -> Arrival | None:
-        """Return the next picture, as ``Connection.read``."""
+        """Return the next picture, as ``Connection.read``; None at once where it has been closed."""
         deadline = time.monotonic() + timeout_s
         with self._changed:
             while not self._arrivals:
+                if self.closed.is_set():
+                    return None
                 if self._outcome is not None:
                     raise self._outcome
                 if not self._changed.wait(max(0.0, deadline - time.monotonic())) and time.monotonic() >= deadline:
