@@ -74,10 +74,21 @@ MAY_IMPORT = {
         "types errors params config folder metrics pipeline registry build tape evaluation motchallenge",
         "numpy msgspec",
     ),
+    "doctor": Row(
+        f"{VALUES} address config fetch models plugins registry sources sources._bitstream sources._container "
+        "sources._losses sources._picture sources._pipe",
+        "msgspec av",
+    ),
+    # The look at the machine works where packages are broken: nothing is imported before it is asked for.
+    "doctor.checks": Row(),
+    "doctor.hardware": Row("doctor.checks"),
+    "doctor.machine": Row(
+        "errors doctor.checks doctor.hardware", lazily="config fetch models registry tracking av onnxruntime"
+    ),
     "explaining": Row("types errors params config build tape tracking", "numpy msgspec"),
     "cli": Row(
         "errors",
-        lazily="streamtrack build config demo evaluation explaining fetch folder metrics models params registry "
+        lazily="streamtrack build config demo doctor evaluation explaining fetch folder metrics models params registry "
         "retracking sources.sampling tape types msgspec rich",
     ),
     "cli._terminal": Row("build metrics models.zoo", "rich"),

@@ -13,7 +13,7 @@ from typing import Any
 from streamtrack.cli._secrets import conceal
 from streamtrack.errors import EXIT_INTERRUPTED, InternalError, StreamtrackError, redact
 
-COMMANDS = ("run", "retrack", "explain", "eval", "demo", "models", "config", "plugins")
+COMMANDS = ("run", "retrack", "explain", "eval", "demo", "models", "config", "plugins", "doctor")
 
 
 class _Version(argparse.Action):

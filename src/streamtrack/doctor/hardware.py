@@ -18,6 +18,7 @@ _PATIENCE_S = 5
 _LITTLE_ROOM = 1 << 30
 _LITTLE_MEMORY = 1 << 30
 _GIB = 1 << 30
+_NO_LIMIT = 1 << 60
 
 
 def usable_cores() -> float:
@@ -52,7 +53,7 @@ def cgroup_memory(root: Path = Path("/")) -> int | None:
             with contextlib.suppress(OSError, ValueError):
                 limit = int((folder / name).read_text())
                 # Version 1 says "no limit" with a number beyond any memory.
-                return limit if limit < 1 << 60 else None
+                return limit if limit < _NO_LIMIT else None
     return None
 
 
@@ -98,7 +99,7 @@ def memory() -> Check:
     """Check the memory."""
     total, free = _memory()
     limit = cgroup_memory()
-    granted = min(total, limit) if limit and total else limit or total
+    granted = min((amount for amount in (total, limit) if amount), default=0)
     facts = {"total_bytes": total, "available_bytes": free, "cgroup_bytes": limit}
     if not granted:
         return Check("machine", "memory", "ok", "cannot be told on this system", facts=facts)
@@ -112,7 +113,7 @@ def memory() -> Check:
 def _memory() -> tuple[int | None, int | None]:
     with contextlib.suppress(OSError):
         found = dict(re.findall(r"^(\w+):\s+(\d+) kB", Path("/proc/meminfo").read_text(), re.M))
-        return int(found["MemTotal"]) << 10, int(found.get("MemAvailable", found["MemFree"])) << 10
+        return int(found["MemTotal"]) << 10, int(found["MemAvailable"]) << 10
     with contextlib.suppress(OSError, ValueError, AttributeError):
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"), None
     return None, None
@@ -126,8 +127,9 @@ def disk() -> Check:
     if not facts["writable"]:
         text, remedy = f"{here} cannot be written to, and results go there by default", "streamtrack run ... --out DIR"
         return Check("machine", "disk", "note", text, remedy, facts)
-    mark, remark = ("note", " (little)") if free < _LITTLE_ROOM else ("ok", "")
-    return Check("machine", "disk", mark, f"{free / _GIB:.1f} GiB free in {here}{remark}", facts=facts)
+    little = free < _LITTLE_ROOM
+    text = f"{free / _GIB:.1f} GiB free in {here}" + " (little)" * little
+    return Check("machine", "disk", "note" if little else "ok", text, facts=facts)
 
 
 def accelerators() -> Check:

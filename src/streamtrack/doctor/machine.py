@@ -199,7 +199,9 @@ def _onnxruntime() -> Check:
 
     providers = list(onnxruntime.get_available_providers())
     facts = {"version": onnxruntime.__version__, "providers": providers}
-    text = f"{onnxruntime.__version__}, providers {' '.join(name.removesuffix('ExecutionProvider') for name in providers)}"
+    text = (
+        f"{onnxruntime.__version__}, providers {' '.join(name.removesuffix('ExecutionProvider') for name in providers)}"
+    )
     has_nvidia = any(each["kind"] == "nvidia" for each in hardware.accelerators().facts["accelerators"])
     if has_nvidia and "CUDAExecutionProvider" not in providers:
         text += "; there is an NVIDIA GPU that it cannot use"
@@ -300,9 +302,7 @@ PROBES: Final = (
     Probe("video", "protocols", _protocols),
     Probe("video", "decoders", _decoders),
     Probe("video", "gstreamer", _gstreamer, remedy=_GSTREAMER),
-    Probe(
-        "inference", "onnxruntime", _onnxruntime, essential=True, remedy="pip install --force-reinstall onnxruntime"
-    ),
+    Probe("inference", "onnxruntime", _onnxruntime, essential=True, remedy="pip install --force-reinstall onnxruntime"),
     Probe("inference", "runtimes", _runtimes),
     Probe("inference", "accelerators", hardware.accelerators),
     Probe("machine", "cpu", hardware.processor),

@@ -59,15 +59,6 @@ class Gop(msgspec.Struct, frozen=True, kw_only=True):
     """Whether at least one was seen whole."""
 
 
-class Reordering(msgspec.Struct, frozen=True, kw_only=True):
-    """How far decode order differs from presentation order."""
-
-    share: float
-    """Share of the frames that are shown before one that is decoded earlier: B-frames."""
-    depth: int
-    """Frames that a decoder must hold back."""
-
-
 class Arrivals(msgspec.Struct, frozen=True, kw_only=True):
     """When packets came in, by the clock on the wall."""
 
@@ -150,17 +141,16 @@ def measure_gops(keys: Sequence[bool]) -> Gop:
     )
 
 
-def measure_reordering(pts: Sequence[int | None], dts: Sequence[int | None], unit_s: float) -> Reordering:
-    """Return how far frames are out of order; arguments as of ``segments``."""
-    total = early = depth = 0
+def reordering_depth(pts: Sequence[int | None], dts: Sequence[int | None], unit_s: float) -> int:
+    """Return how many frames a decoder must hold back to show them in order; arguments as of ``segments``."""
+    depth = 0
     for part in segments(pts, dts, unit_s):
         newest: list[int] = []  # the latest few timestamps seen so far, in order
         for shown in part:
-            behind = len(newest) - bisect.bisect_right(newest, shown)
-            early, depth, total = early + (behind > 0), max(depth, behind), total + 1
+            depth = max(depth, len(newest) - bisect.bisect_right(newest, shown))
             bisect.insort(newest, shown)
             del newest[:-_MAX_DEPTH]
-    return Reordering(share=early / total if total else 0.0, depth=depth)
+    return depth
 
 
 def measure_arrivals(arrived_s: Sequence[float], settle_s: float) -> Arrivals | None:
