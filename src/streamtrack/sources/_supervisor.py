@@ -41,8 +41,9 @@ _KEYFRAME_PATIENCE: Final = 6
 _HEALTHY_S: Final = 60.0
 # Rates that feeds declare and do not have: the clock of the container, or that of fields.
 MAX_RATE: Final = 240.0
-_MEASURING_S: Final = 1.0
+_MEASURED_S: Final = 0.5
 _MEASURED_FRAMES: Final = 5
+_MAX_MEASURING_S: Final = 2.0
 # A time of capture that is older than this, or that is still to come, is told by a clock that is wrong.
 _MAX_AGE_NS: Final = 10 * NS_PER_S
 _MAX_AHEAD_NS: Final = NS_PER_S // 2
@@ -118,6 +119,10 @@ class _Watchdog:
         """Return for how long there was nothing."""
         return (now_ns - self._fed_ns) / NS_PER_S
 
+    def waited_s(self, now_ns: int) -> float:
+        """Return for how long it has been watched."""
+        return (now_ns - self._began_ns) / NS_PER_S
+
     def is_stalled(self, now_ns: int) -> bool:
         """Return whether the silence is longer than usual."""
         rate = self._connection.info.rate
@@ -142,7 +147,7 @@ class _Watchdog:
         if not self._connected and lost > self._lost:
             # Frames do come, and a keyframe may yet: with some cameras that takes most of a minute.
             self._fed_ns, self._lost = now_ns, lost
-        waited_s = (now_ns - self._began_ns) / NS_PER_S
+        waited_s = self.waited_s(now_ns)
         if self._connected:
             if self.silent_s(now_ns) >= self.patience_s():
                 raise FeedError(f"no frame for {self.silent_s(now_ns):.1f} s")
@@ -248,15 +253,17 @@ class Supervisor:
         return self.info
 
     def _measure(self, placed: Iterator[_Placed | None], held: list[_Placed]) -> float:
-        """Return the rate of a feed that does not say, by watching it for a second; 0.0 where that is not enough."""
-        until_ns = self._clock.monotonic_ns() + round(_MEASURING_S * NS_PER_S)
+        """Return the rate of a feed that does not say, by watching it for a moment; 0.0 where that is not enough."""
+        until_ns = self._clock.monotonic_ns() + round(_MAX_MEASURING_S * NS_PER_S)
         for each in placed:
             if each is not None:
                 held.append(each)
-            if self._clock.monotonic_ns() >= until_ns or held[-1].pts_ns - held[0].pts_ns >= _MEASURING_S * NS_PER_S:
+            span_ns = held[-1].pts_ns - held[0].pts_ns
+            if len(held) >= _MEASURED_FRAMES and span_ns >= _MEASURED_S * NS_PER_S:
+                return round((len(held) - 1) * NS_PER_S / span_ns, 2)
+            if self._clock.monotonic_ns() >= until_ns:
                 break
-        span_ns = held[-1].pts_ns - held[0].pts_ns
-        return round((len(held) - 1) * NS_PER_S / span_ns, 2) if len(held) >= _MEASURED_FRAMES else 0.0
+        return 0.0
 
     def __iter__(self) -> Iterator[Frame]:
         """Yield the wanted frames; there is one pass. It ends with the feed where that has an end, or when stopped.
@@ -357,7 +364,7 @@ class Supervisor:
             if not connected:
                 if self._is_over(connection):
                     return
-                self._connected(connection, watchdog.silent_s(now_ns))
+                self._connected(connection, watchdog.waited_s(now_ns))
                 connected = True
                 pacer = Pacer() if connection.info.in_bursts and not self._finite else None
             elif self._state == "stalled":
