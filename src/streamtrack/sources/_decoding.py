@@ -42,6 +42,8 @@ class Decoder:
         self.losses = Losses()
         self.packets = 0
         """Packets so far that should each give a frame."""
+        self.errors = 0
+        """How often anything went wrong so far, in the container or in the decoder."""
         self._listed = listed
         self._container = container
         self._stream = stream
@@ -54,31 +56,62 @@ class Decoder:
         Raises:
             SourceError: the source can no longer be read.
         """
-        for packet in self._whole_packets():
-            yield from self._decode(packet)
-        yield from self._decode(None)
+        for packet in self.read():
+            self.expect(packet)
+            yield from map(self.accept, self.decode(packet))
+        yield from map(self.accept, self.decode(None))
+        self.end()
+
+    def expect(self, packet: Packet[VideoStream]) -> None:
+        """Count on the frame of a packet that is about to be decoded."""
+        if not packet.is_discard:
+            self.losses.sent(packet.pts, damaged=packet.is_corrupt)
+
+    def send(self, packet: Packet[VideoStream] | None) -> list[VideoFrame]:
+        """Return the frames that are ready once the decoder has a packet, or with None, all that are left.
+
+        Raises:
+            av.FFmpegError: the decoder does not take it.
+        """
+        try:
+            return self._stream.decode(packet)
+        except EOFError:
+            return []
+
+    def decode(self, packet: Packet[VideoStream] | None) -> list[VideoFrame]:
+        """Do as ``send`` does, and count an error instead of raising it."""
+        try:
+            return self.send(packet)
+        except av.FFmpegError:
+            self.errors += 1
+            self.losses.failed()
+            return []
+
+    def accept(self, frame: VideoFrame) -> VideoFrame:
+        """Return ``frame``, having noted that it came out."""
+        self.errors += frame.is_corrupt
+        self.losses.received(frame.pts, damaged=frame.is_corrupt)
+        return frame
+
+    def flush(self) -> None:
+        """Make the decoder forget everything, so that it can start anew with a keyframe."""
+        self._stream.codec_context.flush_buffers()
+
+    def end(self) -> None:
+        """Count what is missing at the end."""
         self.losses.ended()
         unsent = self._listed - self.packets
         if unsent > 0 and self.losses.damaged:
             self.losses.skipped(unsent)
 
-    def _decode(self, packet: Packet[VideoStream] | None) -> Iterator[VideoFrame]:
-        try:
-            frames = self._stream.decode(packet)
-        except EOFError:
-            return
-        except av.FFmpegError:
-            self.losses.failed()
-            return
-        for frame in frames:
-            self.losses.received(frame.pts, damaged=frame.is_corrupt)
-            yield frame
-
-    def _whole_packets(self) -> Iterator[Packet[VideoStream]]:
+    def read(self) -> Iterator[Packet[VideoStream]]:
         """Yield the packets, except one that the end of the file cut short.
 
         Its picture is at best a part, and the decoder's error about it would surface while it is drained, where PyAV
         gives up the frames behind it.
+
+        Raises:
+            SourceError: the source can no longer be read.
         """
         held = None
         for packet in self._packets():
@@ -89,12 +122,12 @@ class Decoder:
                 yield self._counted(packet)
         if held is not None:
             self.packets += 1
+            self.errors += 1
             self.losses.skipped(1)
 
     def _counted(self, packet: Packet[VideoStream]) -> Packet[VideoStream]:
-        if not packet.is_discard:
-            self.packets += 1
-            self.losses.sent(packet.pts, damaged=packet.is_corrupt)
+        self.packets += not packet.is_discard
+        self.errors += packet.is_corrupt
         return packet
 
     def _packets(self) -> Iterator[Packet[VideoStream]]:
@@ -108,6 +141,7 @@ class Decoder:
             # PyAV raises IndexError where damage makes a new stream appear.
             except (av.FFmpegError, IndexError) as error:
                 failures += 1
+                self.errors += 1
                 self.losses.disturbed()
                 unreadable = isinstance(error, _UNREADABLE)
                 if unreadable and (failures > _MAX_FAILURES or not self._persistent):

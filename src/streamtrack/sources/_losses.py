@@ -21,7 +21,8 @@ class Losses:
         """Whether anything is known to be wrong with the stream."""
         self._waiting: set[int] = set()
         self._one_to_one = True
-        self._started = False
+        self.started = False
+        """Whether any frame has come out."""
         self._missing = 0
         self._invented = 0
 
@@ -57,8 +58,8 @@ class Losses:
         """Note a frame that came out, and whether the decoder calls it damaged."""
         self.damaged |= damaged
         # What precedes the first frame refers to pictures before the beginning of the file.
-        believed = self.damaged or not self._started
-        self._started = True
+        believed = self.damaged or not self.started
+        self.started = True
         if not self._one_to_one:
             return
         if pts not in self._waiting and self.damaged:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from copy import copy
+from dataclasses import dataclass
 from fractions import Fraction
 
+from streamtrack.sources.sampling import Sampler
 from streamtrack.types import NS_PER_S
 
 # Further back than this is a clock that was set anew, not frames out of order: no codec reorders by so much.
@@ -66,3 +69,41 @@ class Timeline:
     def _anchor(self, pts: int) -> int:
         self._origin, self._origin_ns, self._behind = pts, self._last_ns + self._step_ns, 0
         return self._origin_ns
+
+
+@dataclass(slots=True)
+class Place:
+    """Where a frame stands in its stream."""
+
+    index: int
+    """0-based presentation order."""
+    pts_ns: int
+    """From the start of the stream."""
+    repaired: bool
+    """Whether its timestamp was missing or went backwards, and was replaced."""
+    wanted: bool
+    """Whether the sampling wants it."""
+
+
+class Numbering:
+    """Numbers frames in presentation order, places them in time, and says which are wanted."""
+
+    def __init__(self, timeline: Timeline, sampler: Sampler) -> None:
+        """Start at frame 0 with a timeline and a sampler that are used for nothing else."""
+        self.index = 0
+        """Of the next frame."""
+        self._timeline = timeline
+        self._sampler = sampler
+
+    def next(self, pts: int | None) -> Place:
+        """Return the place of the next frame, whose timestamp is ``pts``."""
+        index = self.index
+        pts_ns, repaired = self._timeline.place(pts)
+        self.index += 1
+        return Place(index, pts_ns, repaired, self._sampler.wants(index, pts_ns))
+
+    def copy(self) -> Numbering:
+        """Return one that goes on from here by itself."""
+        other = Numbering(copy(self._timeline), copy(self._sampler))
+        other.index = self.index
+        return other

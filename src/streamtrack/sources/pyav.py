@@ -7,15 +7,18 @@ from fractions import Fraction
 from itertools import chain
 
 from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
 
 from streamtrack.api import SourceOptions
-from streamtrack.errors import SourceError, redact
+from streamtrack.errors import InternalError, SourceError, redact
+from streamtrack.sources._bitstream import RoleOf, roles_of
 from streamtrack.sources._container import Input, measure, no_frames, open_input, pick_video, presents_by_dts
 from streamtrack.sources._decoding import Decoder
 from streamtrack.sources._losses import Losses
 from streamtrack.sources._picture import AvPicture, displayed_size
 from streamtrack.sources._pipe import StandardInput
-from streamtrack.sources._timeline import Timeline
+from streamtrack.sources._selecting import LeftOut, SelectiveDecoder
+from streamtrack.sources._timeline import Numbering, Timeline
 from streamtrack.sources.sampling import Sampler, choose
 from streamtrack.types import Frame, SourceInfo, SourceStats
 
@@ -24,8 +27,8 @@ class PyAVSource:
     """A ``Source`` over whatever FFmpeg opens: a path, a URL, or ``-`` for standard input.
 
     Frames are numbered as they are decoded, as every other decoder does: a frame that is lost to damage has no index,
-    only a place in ``stats.corrupt``. Time starts at 0 with the first frame. Every packet is decoded; leaving out what
-    the sampling does not want would go between the container and the decoder.
+    only a place in ``stats.corrupt``. Time starts at 0 with the first frame. Packets that no wanted frame needs are not
+    decoded, where the order of frames can be known without; ``stats.decoding`` says what is.
     """
 
     info: SourceInfo
@@ -66,9 +69,18 @@ class PyAVSource:
         )
         if extent.cut_short:
             decoder.losses.disturbed()
-        decoded = decoder.frames()
-        first = next(decoded, None)
-        if first is None:
+        numbering = Numbering(Timeline(stream.time_base or Fraction(1, 1000), extent.rate), sampler)
+        by_dts = presents_by_dts(source)
+        role_of, reason = _roles(source, stream, sampler)
+        if role_of is None:
+            self.stats.decoding = f"all packets: {reason}"
+            items: Iterator[VideoFrame | LeftOut] = decoder.frames()
+        else:
+            selective = SelectiveDecoder(decoder, role_of, numbering, self.stats, by_dts=by_dts)
+            items = selective.items()
+        # The first frame is always wanted.
+        first = next(items, None)
+        if not isinstance(first, VideoFrame):
             raise no_frames(source)
         width, height = displayed_size(first)
         self.info = SourceInfo(
@@ -83,26 +95,30 @@ class PyAVSource:
             sampling=sampler.text,
             sample_rate=sampler.rate,
         )
-        timeline = Timeline(stream.time_base or Fraction(1, 1000), extent.rate)
-        by_dts = presents_by_dts(source)
-        return self._deliver(chain((first,), decoded), decoder.losses, timeline, sampler, by_dts=by_dts)
+        return self._deliver(chain((first,), items), decoder.losses, numbering, by_dts=by_dts)
 
     def _deliver(
-        self, frames: Iterator[VideoFrame], losses: Losses, timeline: Timeline, sampler: Sampler, *, by_dts: bool
+        self, items: Iterator[VideoFrame | LeftOut], losses: Losses, numbering: Numbering, *, by_dts: bool
     ) -> Generator[Frame]:
         stats = self.stats
-        for index, frame in enumerate(frames):
-            pts_ns, repaired = timeline.place(frame.dts if by_dts else frame.pts)
+        for item in items:
+            if isinstance(item, LeftOut):
+                place = numbering.next(item.stamp)
+                stats.undecoded += 1
+            else:
+                place = numbering.next(item.dts if by_dts else item.pts)
             stats.corrupt = losses.lost
-            stats.seen = index + 1 + stats.corrupt
-            if not sampler.wants(index, pts_ns):
+            stats.seen = place.index + 1 + stats.corrupt
+            if not place.wanted:
                 stats.strided += 1
                 continue
+            if isinstance(item, LeftOut):
+                raise InternalError(f"frame {place.index} was left out although it is wanted")
             stats.delivered += 1
-            stats.damaged += frame.is_corrupt
-            stats.pts_repaired += repaired
-            picture = AvPicture(frame)
-            yield Frame(index, pts_ns, picture.width, picture.height, picture)
+            stats.damaged += item.is_corrupt
+            stats.pts_repaired += place.repaired
+            picture = AvPicture(item)
+            yield Frame(place.index, place.pts_ns, picture.width, picture.height, picture)
         stats.seen += losses.lost - stats.corrupt
         stats.corrupt = losses.lost
 
@@ -130,3 +146,17 @@ class PyAVSource:
         if hasattr(self, "_frames"):
             self._frames.close()
         source.container.close()
+
+
+def _roles(source: Input, stream: VideoStream, sampler: Sampler) -> tuple[RoleOf | None, str]:
+    """Return what tells which packets others refer to, or None and why there is nothing to leave out."""
+    codec = stream.codec_context.codec
+    if sampler.takes_all:
+        return None, "every frame is wanted"
+    if source.live:
+        return None, "the source is live"
+    if presents_by_dts(source) and not codec.intra_only:
+        return None, f"{source.container.format.name.upper()} has no presentation times"
+    name = codec.canonical_name
+    role_of = roles_of(name, stream.codec_context.extradata, intra_only=codec.intra_only)
+    return role_of, f"which frames others refer to is not looked into for {name}"

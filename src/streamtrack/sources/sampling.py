@@ -26,6 +26,8 @@ class Sampler:
         """In words, which frames are wanted."""
         self.rate = rate
         """Wanted frames a second of media; 0.0 where it cannot be known."""
+        self.takes_all = stride == 1 and not fps
+        """Whether every frame is wanted."""
         self._stride = stride
         self._fps = fps
         self._division = -1
