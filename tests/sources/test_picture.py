@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import itertools
 from pathlib import Path
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from streamtrack.sources import _picture
 from streamtrack.sources._picture import AvPicture, Orientation, displayed_size
 from streamtrack.testing.clips import write_clip
+from streamtrack.types import Frame
 
 # Luma weights of red and blue: ITU-R BT.601-7, BT.709-6 and BT.2020-2, and SMPTE 240M.
 WEIGHTS = {1: (0.2126, 0.0722), 5: (0.299, 0.114), 6: (0.299, 0.114), 7: (0.212, 0.087), 9: (0.2627, 0.0593)}
@@ -182,6 +184,29 @@ def test_transfer_functions_and_primaries_do_not_matter() -> None:
     assert np.abs(middles(whole(AvPicture(frame))) - middles(patches())).max() <= 4
 
 
+@pytest.mark.parametrize("size", [(720, 576), (1280, 720)])
+@pytest.mark.parametrize(
+    ("matrix", "colour_range"), [(1, LIMITED), (1, FULL), (5, LIMITED), (6, FULL), (9, LIMITED), (2, 0), (2, FULL)]
+)
+@pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuv420p10le"])
+def test_colours_of_a_file_are_right_down_to_the_models_input(
+    tmp_path: Path, pix_fmt: str, matrix: int, colour_range: int, size: tuple[int, int]
+) -> None:
+    """Tagged and untagged, in a file whose codec loses nothing, against the equations of the standards."""
+    guess = 1 if size[0] >= 1280 else 5
+    rgb = patches(*size, 48)
+    frame = paint(rgb, pix_fmt, guess if matrix == 2 else matrix, colour_range or LIMITED)
+    frame.colorspace, frame.color_range = matrix, colour_range
+    path = write_clip(tmp_path / "clip.mkv", [frame], options={"qp": "0", "preset": "ultrafast"})
+    with av.open(str(path)) as container:
+        (decoded,) = container.decode(video=0)
+    assert (decoded.colorspace, decoded.color_range) == (matrix, colour_range)
+    shown = Frame(0, 0, *size, AvPicture(decoded))
+    assert np.abs(middles(shown.rgb(), 48) - middles(rgb, 48)).max() <= 4
+    for third in (shown.scaled(size[0] // 3, size[1] // 3), shown.scaled(size[0] // 3, size[1] // 3 + 1)):
+        assert np.abs(middles(third, 16) - middles(rgb, 48)[: len(middles(third, 16))]).max() <= 4
+
+
 def frame_of(rgb: NDArray[np.uint8], pix_fmt: str) -> VideoFrame:
     if pix_fmt in RGB_FORMATS:
         return VideoFrame.from_ndarray(rgb, format="rgb24").reformat(format=pix_fmt)
@@ -189,13 +214,56 @@ def frame_of(rgb: NDArray[np.uint8], pix_fmt: str) -> VideoFrame:
 
 
 @pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuv422p", "yuv444p", "nv12", "yuv420p10le", "yuyv422", "rgb24"])
-@pytest.mark.parametrize("factor", [2, 3])
+@pytest.mark.parametrize("factor", [2, 3, 4, 6])
 def test_scaling_down_is_an_area_average(pix_fmt: str, factor: int) -> None:
-    rgb = scene(480, 270)
+    rgb = scene(480, 288)
     picture = AvPicture(frame_of(rgb, pix_fmt))
     for planar in (False, True):
-        small = picture.rgb((0, 0, 480, 270), (480 // factor, 270 // factor), planar=planar)
+        small = picture.rgb((0, 0, 480, 288), (480 // factor, 288 // factor), planar=planar)
         assert psnr(small, area(rgb, factor)) >= 40
+
+
+@pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuv422p", "nv12"])
+@pytest.mark.parametrize("factor", [3, 4, 5, 6, 9])
+def test_rows_that_are_left_out_shift_nothing(pix_fmt: str, factor: int) -> None:
+    """An edge between two rows of the result stays there, and a slope keeps its level."""
+    edge = np.zeros((20 * factor, 64, 3), np.uint8)
+    edge[8 * factor :] = 200
+    slope = np.linspace(20, 220, 20 * factor)[:, None, None].repeat(64, 1).repeat(3, 2).astype(np.uint8)
+    for rgb in (edge, slope):
+        small = AvPicture(frame_of(rgb, pix_fmt)).rgb((0, 0, 64, 20 * factor), (64, 20), planar=True)
+        exact = rgb.reshape(20, factor, 64, 3).mean(1)
+        assert np.abs(small - exact)[1:-1].max() <= 3
+
+
+def test_pictures_of_changing_size_and_format_share_nothing() -> None:
+    """What is kept between two pictures is of no consequence for the second."""
+    for width, height, pix_fmt in ((96, 72, "yuv420p"), (96, 72, "nv12"), (48, 144, "yuv420p"), (96, 72, "yuv422p")):
+        for colour_range in (LIMITED, FULL):
+            rgb = np.full((height, width, 3), (200, 100, 50), np.uint8)
+            picture = AvPicture(paint(rgb, pix_fmt, 1, colour_range))
+            small = picture.rgb((0, 0, width, height), (width // 3, height // 6 * 2), planar=True)
+            assert np.abs(small.astype(np.int16) - (200, 100, 50)).max() <= 4
+
+
+def test_a_frame_is_released_as_soon_as_nobody_holds_it(tmp_path: Path) -> None:
+    """Not only when the garbage collector comes by: until then hundreds of them may have gathered."""
+    path = write_clip(tmp_path / "clip.mp4", [patches(64, 48)] * 12)
+
+    def alive() -> int:
+        return sum(isinstance(found, VideoFrame) for found in gc.get_objects())
+
+    gc.collect()
+    before = alive()
+    gc.disable()
+    try:
+        with av.open(str(path)) as container:
+            for frame in container.decode(video=0):
+                whole(AvPicture(frame))
+            del frame
+        assert alive() <= before + 2  # those kept for the next picture
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("pix_fmt", ["yuv420p", "nv12", "yuv420p10le", "rgb24"])
