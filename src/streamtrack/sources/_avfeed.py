@@ -165,10 +165,9 @@ def _open(asked: Target, limits: Limits) -> InputContainer:
 def _why_not(asked: Target, limits: Limits, error: Exception) -> FeedError | SourceOpenError:
     """Return the error for a feed that cannot be opened."""
     if isinstance(error, _HOPELESS) or (asked.format and isinstance(error, ValueError)):
-        kind = asked.format or redact(asked.url).partition(":")[0]
-        return SourceOpenError(
-            f"{redact(asked.url)} cannot be opened: this FFmpeg knows no {kind}; try GStreamer (gst:PIPELINE)."
-        )
+        where = f"{asked.format}:{asked.url}" if asked.format else redact(asked.url)
+        kind = where.partition(":")[0]
+        return SourceOpenError(f"{where} cannot be opened: this FFmpeg knows no {kind}; try GStreamer (gst:PIPELINE).")
     lasting = isinstance(error, _LASTING)
     if isinstance(error, av.ExitError):
         return FeedError(f"no answer within {limits.open_s:g} s; check that it is up and reachable")
@@ -285,7 +284,7 @@ class _Receiver:
         """Remember what the sender's clock said when the picture in ``packet`` was captured (RTCP sender reports)."""
         if packet.pts is None or not packet.has_sidedata("prft"):
             return
-        # AVProducerReferenceTime (libavutil/../libavcodec/defs.h): int64 wall clock in us, int flags.
+        # AVProducerReferenceTime (libavcodec/defs.h): int64 wall clock in us, int flags.
         (wallclock_us,) = struct.unpack_from("=q", bytes(packet.get_sidedata("prft")))
         if len(self._captures) >= _MAX_CAPTURES:
             self._captures.clear()

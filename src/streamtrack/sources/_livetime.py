@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from streamtrack.types import NS_PER_S
 
-# Nothing waits for so long on its way; further ahead of its arrival than this, a timestamp is no time of capture.
+# Pictures wait on their way, now more and now less; so much less than ever before, and the timestamp is wrong.
 _MAX_LEAD_NS = 2 * NS_PER_S
+# The least wait known is forgotten at this share of time (two clocks never run alike).
+_FORGET = 100
 # No codec reorders by so much: further back, the feed's clock started anew.
 _RESTART_NS = NS_PER_S
 # So many timestamps in a row that do not increase are a clock that stands still, not pictures out of order.
@@ -24,7 +26,7 @@ class LiveTime:
 
     - missing;
     - back by more than a second, or not increasing time after time: the clock was set anew, or stands still;
-    - forward by over two seconds more than went by between the arrivals;
+    - forward, so that the picture would have come over two seconds sooner after its capture than others did;
     - on another connection: nothing is known of how its clock relates to the one before.
 
     A timestamp a little too early moves nothing: that picture is placed half a step (then a quarter, and so on) after
@@ -34,7 +36,7 @@ class LiveTime:
     def __init__(self) -> None:
         self._pts: int | None = None
         """Timestamp of the latest picture whose timestamp was taken up, its time, and when it arrived."""
-        self._time_ns = self._arrived_ns = 0
+        self._time_ns = self._arrived_ns = self._lag_ns = 0
         self._latest_ns = -1
         self._step_ns = _UNKNOWN_STEP_NS
         self._behind = 0
@@ -51,21 +53,21 @@ class LiveTime:
             arrived_ns: by this machine's monotonic clock.
         """
         if self._latest_ns < 0:
-            return self._take_up(pts_ns, arrived_ns, 0), False
+            return self._take_up(pts_ns, arrived_ns, 0, anew=True), False
         if pts_ns is None:
             return self._later(self._by_arrival(arrived_ns)), self._pts is not None
         if self._pts is None:
-            return self._take_up(pts_ns, arrived_ns, self._by_arrival(arrived_ns)), False
+            return self._take_up(pts_ns, arrived_ns, self._by_arrival(arrived_ns), anew=True), False
         step_ns = pts_ns - self._pts
         time_ns = self._time_ns + step_ns
-        if step_ns - (arrived_ns - self._arrived_ns) > _MAX_LEAD_NS or step_ns < -_RESTART_NS:
-            return self._take_up(pts_ns, arrived_ns, self._by_arrival(arrived_ns)), True
+        if arrived_ns - time_ns < self._lag_ns - _MAX_LEAD_NS or step_ns < -_RESTART_NS:
+            return self._take_up(pts_ns, arrived_ns, self._by_arrival(arrived_ns), anew=True), True
         if time_ns > self._latest_ns:
             self._step_ns = time_ns - self._latest_ns
             return self._take_up(pts_ns, arrived_ns, time_ns), False
         self._behind += 1
         if self._behind > _MAX_BEHIND:
-            return self._take_up(pts_ns, arrived_ns, self._by_arrival(arrived_ns)), True
+            return self._take_up(pts_ns, arrived_ns, self._by_arrival(arrived_ns), anew=True), True
         return self._later(self._latest_ns + (self._step_ns >> self._behind)), True
 
     def _by_arrival(self, arrived_ns: int) -> int:
@@ -75,7 +77,9 @@ class LiveTime:
         self._latest_ns = max(self._latest_ns + 1, time_ns)
         return self._latest_ns
 
-    def _take_up(self, pts_ns: int | None, arrived_ns: int, time_ns: int) -> int:
+    def _take_up(self, pts_ns: int | None, arrived_ns: int, time_ns: int, *, anew: bool = False) -> int:
+        lag_ns, forgotten_ns = arrived_ns - time_ns, (arrived_ns - self._arrived_ns) // _FORGET
+        self._lag_ns = lag_ns if anew else min(lag_ns, self._lag_ns + forgotten_ns)
         self._time_ns = self._later(time_ns)
         self._pts, self._arrived_ns, self._behind = pts_ns, arrived_ns, 0
         return self._time_ns
