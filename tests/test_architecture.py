@@ -54,7 +54,7 @@ MAY_IMPORT = {
     "sources._still": Row(f"{VALUES} sources", "numpy av PIL"),
     "sources.replay": Row(f"{VALUES} sources tape", "numpy av"),
     # It is around any other source.
-    "sources.chaos": Row(f"{VALUES} sources plugins", "numpy av"),
+    "sources.chaos": Row(f"{VALUES} sources plugins", "numpy av msgspec"),
     "sinks": Row(f"{VALUES} records throttle folder", "numpy msgspec simplejpeg av PIL"),
     "motchallenge": Row("errors", "numpy"),
     "tape": Row("types errors records folder motchallenge", "numpy msgspec"),
