@@ -52,6 +52,8 @@ MAY_IMPORT = {
     "models": Row(f"{VALUES} fetch", "numpy numba msgspec", lazily="onnx"),
     "sources": Row(VALUES, "numpy av"),
     "sources._still": Row(f"{VALUES} sources", "numpy av PIL"),
+    "sources._gst": Row(f"{VALUES} sources", "numpy av", lazily="gi"),
+    "sources.gstreamer": Row(f"{VALUES} sources", "msgspec"),
     "sources.replay": Row(f"{VALUES} sources tape", "numpy av"),
     # It is around any other source.
     "sources.chaos": Row(f"{VALUES} sources plugins", "numpy av msgspec"),
@@ -75,8 +77,8 @@ MAY_IMPORT = {
         "numpy msgspec",
     ),
     "doctor": Row(
-        f"{VALUES} address config fetch models plugins registry sources sources._bitstream sources._container "
-        "sources._losses sources._picture sources._pipe",
+        f"{VALUES} address config fetch models plugins registry sources sources._avfeed sources._bitstream "
+        "sources._container sources._losses sources._picture sources._pipe",
         "msgspec av",
     ),
     # The look at the machine works where packages are broken: nothing is imported before it is asked for.
@@ -335,6 +337,7 @@ TESTED_ELSEWHERE: dict[str, str] = {
     "streamtrack.sinks._files": "sinks/test_crops.py",
     "streamtrack.sinks._h264": "sinks/test_video.py",
     "streamtrack.sinks._sheet": "sinks/test_report.py",
+    "streamtrack.sources._gst": "sources/test_gstreamer.py",
     # The conformance suites are tests; the built-in plug-ins are what they are tried on.
     "streamtrack.testing.models": "test_build.py",
     "streamtrack.testing.results": "sinks/test_jsonl.py",
