@@ -277,7 +277,8 @@ class Pipeline(StagePipeline):
         self.progress.phase = status
         if self.finished:
             self.progress.frames_total, self.progress.eta_sec = self.totals.frames, 0.0
-        self._summary = RunSummary(self.folder, self._metrics(status, reason))
+        # A run that ended while its source was awaited has no folder yet.
+        self._summary = RunSummary(self.folder if self._folder_ready else None, self._metrics(status, reason))
         try:
             self._write_state(self._summary.metrics)
         except SinkError:

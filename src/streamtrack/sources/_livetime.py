@@ -29,7 +29,7 @@ class LiveTime:
     - forward, so that the picture would have come over two seconds sooner after its capture than others did;
     - on another connection: nothing is known of how its clock relates to the one before.
 
-    A timestamp a little too early moves nothing: that picture is placed half a step (then a quarter, and so on) after
+    A timestamp a little too early moves nothing: that picture is placed a quarter of a step (then an eighth, and so on) after
     the one before, so that the next good timestamp is still later and time is right again.
     """
 
@@ -68,7 +68,7 @@ class LiveTime:
         self._behind += 1
         if self._behind > _MAX_BEHIND:
             return self._take_up(pts_ns, arrived_ns, self._by_arrival(arrived_ns), anew=True), True
-        return self._later(self._latest_ns + (self._step_ns >> self._behind)), True
+        return self._later(self._latest_ns + (self._step_ns >> self._behind + 1)), True
 
     def _by_arrival(self, arrived_ns: int) -> int:
         return self._time_ns + arrived_ns - self._arrived_ns

@@ -355,7 +355,7 @@ class Supervisor:
             except FeedEnded:
                 if connected and self._finite:
                     return
-                raise FeedError("it ended, which a live feed does not do") from None
+                raise FeedError("the server ended the feed") from None
             now_ns = self._clock.monotonic_ns()
             if arrival is None:
                 self._watch(watchdog, now_ns)
