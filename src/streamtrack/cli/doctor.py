@@ -113,6 +113,7 @@ def _print_checks(found: Sequence[Check]) -> None:
 
 def _print_consultation(found: Consultation) -> None:
     from streamtrack.doctor import wording
+    from streamtrack.doctor.advice import SECRET_VARIABLE
 
     report, advice = found.report, found.advice
     rows = wording.rows(report)
@@ -127,6 +128,8 @@ def _print_consultation(found: Consultation) -> None:
     _print_row("ok", "", advice.why, 0)
     for candidate in advice.candidates:
         _print_row("ok", candidate.profile, wording.candidate(candidate), 0)
+    if SECRET_VARIABLE in advice.command:
+        _print_row("note", "", f"set {SECRET_VARIABLE} to the URL first: a command line is seen by everybody", 0)
     print(f"\n  {advice.command}")
 
 

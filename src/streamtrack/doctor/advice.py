@@ -20,6 +20,8 @@ THOROUGHNESS = ("high_accuracy", "balanced", "fast_cpu")
 ASSUMED_CPU_MS = 45.0
 """What a model takes for a frame where none could be measured: a face detector at 640x480, with one thread."""
 ASSUMED_DECODE_MS = 5.0
+SECRET_VARIABLE = "SOURCE_URL"
+"""Where the command to paste expects a URL with a password."""
 _USUAL_FPS = 30.0
 # A live feed must leave room for what else happens; a file may take the whole machine.
 _LIVE_LOAD, _FILE_LOAD = 0.7, 1.0
@@ -192,7 +194,7 @@ def _clock(seconds: float) -> str:
 
 def _command(named: Named, report: SourceReport, profile: str, fps: float | None, threads: int | None) -> str:
     words = ["streamtrack", "run", *_source_words(named), "--profile", profile]
-    words += [word for option in named.options for word in ("--source-option", option)]
+    words += [word for option in named.options for word in ("--source-option", redact(f"?{option}")[1:])]
     words += ["--fps", f"{fps:g}"] if fps else []
     words += ["--threads", str(threads)] if threads else []
     words += ["--max-staleness", f"{_STALE_S:g}"] if report.live else []
@@ -203,4 +205,4 @@ def _source_words(named: Named) -> list[str]:
     if named.from_env:
         return ["--source-from-env", named.from_env]
     # A command line is seen by everybody on the machine: a password does not belong there.
-    return [named.source] if redact(named.source) == named.source else ["--source-from-env", "SOURCE_URL"]
+    return [named.source] if redact(named.source) == named.source else ["--source-from-env", SECRET_VARIABLE]

@@ -12,6 +12,7 @@ from streamtrack.api import SourceOptions
 from streamtrack.doctor.advice import Advice, Machine, Named, advise
 from streamtrack.doctor.checks import Finding
 from streamtrack.doctor.effort import Inference, measure_inference
+from streamtrack.doctor.feed import open_feed
 from streamtrack.doctor.findings import findings
 from streamtrack.doctor.hardware import cgroup_cores, usable_cores
 from streamtrack.doctor.observing import Look, Observations
@@ -19,6 +20,9 @@ from streamtrack.doctor.report import SourceReport, summarise
 from streamtrack.errors import redact
 from streamtrack.sources._container import open_input
 from streamtrack.sources._pipe import StandardInput
+
+_BY_PACKETS = frozenset({"pyav", "live"})
+"""Sources over FFmpeg: their packets tell more than their frames."""
 
 
 class Consultation(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,8 +48,8 @@ def consult(named: Named, *, seconds: float, given: Mapping[str, Any]) -> Consul
         ConfigError: an option that it does not have.
     """
     written = address.read_secret(named.source)
-    plugin, _ = address.locate(written, registry.names("sources"))
-    found = _observe(written, plugin, seconds, given)
+    plugin, uri = address.locate(written, registry.names("sources"))
+    found = _observe(written, plugin, uri, seconds, given)
     report = summarise(written, plugin, found)
     settings = config.resolve(None, {}).config
     inference = measure_inference(found.samples, settings)
@@ -58,11 +62,20 @@ def consult(named: Named, *, seconds: float, given: Mapping[str, Any]) -> Consul
     )
 
 
-def _observe(written: str, plugin: str, seconds: float, given: Mapping[str, Any]) -> Observations:
+def _observe(written: str, plugin: str, uri: str, seconds: float, given: Mapping[str, Any]) -> Observations:
     # Made in every case: it refuses options that cannot be, as it would in a run.
     source = plugins.make_source(written, SourceOptions(), given)
-    if plugin == "pyav":
-        pipe = StandardInput() if written == "-" else None
-        look = Look(redact(written), pipe.interrupt if pipe else lambda: None)
-        return look.at_packets(lambda: open_input(written, pipe), seconds)
-    return Look(redact(written), getattr(source, "interrupt", lambda: None)).at_frames(source, seconds)
+    label = "Standard input" if written == "-" else redact(written)
+    if plugin not in _BY_PACKETS:
+        return Look(label, getattr(source, "interrupt", _nothing)).at_frames(source, seconds)
+    factory = registry.load("sources", plugin)
+    uri, own = address.split_options(uri, plugins.known_options(factory))
+    options = plugins.convert_options("source", plugin, factory, {**own, **given})
+    if plugin == "live":
+        return Look(label).at_packets(lambda: open_feed(uri, options), seconds)
+    pipe = StandardInput() if uri == "-" else None
+    return Look(label, pipe.interrupt if pipe else _nothing).at_packets(lambda: open_input(uri, pipe), seconds)
+
+
+def _nothing() -> None:
+    """Interrupt nothing: the thread of the look ends by itself."""

@@ -11,6 +11,8 @@ from streamtrack.doctor.report import SourceReport
 _SAME = 0.05
 _LONG_GOP_S, _SLOW_S, _CLOCK_S = 4.0, 2.0, 1.0
 _BURST_S = 1.0
+# A feed that is joined in its middle may begin with a gap, and a camera may skip a frame.
+_FEW_GAPS, _LONG_GAP_S = 0.01, 0.5
 _FRACTIONS = {1 / 4: "a quarter", 1 / 3: "a third", 1 / 2: "half", 2 / 3: "two thirds", 2.0: "twice"}
 _LARGE_PX = 2560 * 1440
 
@@ -35,16 +37,21 @@ def _damage(report: SourceReport) -> Iterator[Finding]:
         )
     if report.cut_short:
         yield Finding("note", "cut_short", "the file ends before its index does: what is behind the cut is lost")
-    lost = [
-        (report.corrupt_packets, "corrupt packets"),
-        (report.decode_errors, "decoder errors"),
-        (report.lost_frames, "frames lost"),
-        (report.damaged_frames, "frames damaged"),
-    ]
-    told = ", ".join(f"{count} {what}" for count, what in lost if count)
+    told = losses(report)
     if told:
         whose = "the network loses packets, or the camera is overloaded" if report.live else "the file is damaged"
         yield Finding("note", "damage", f"{told} in {report.decoded_frames + report.lost_frames} frames: {whose}")
+
+
+def losses(report: SourceReport) -> str:
+    """Return what was lost or damaged; empty where nothing was."""
+    counts = [
+        (report.corrupt_packets, "corrupt packet"),
+        (report.decode_errors, "decoder error"),
+        (report.lost_frames, "lost frame"),
+        (report.damaged_frames, "damaged frame"),
+    ]
+    return ", ".join(_count(number, noun) for number, noun in counts if number)
 
 
 def _pictures(report: SourceReport) -> Iterator[Finding]:
@@ -74,12 +81,12 @@ def _pictures(report: SourceReport) -> Iterator[Finding]:
 
 def _rates(report: SourceReport) -> Iterator[Finding]:
     measured, declared = report.steps.fps, report.declared_fps
-    if measured and declared and abs(measured - declared) > _SAME * declared and report.frames_seen > 2:
+    if measured and declared and _differ(report):
         yield Finding("note", "rate", f"declared {declared:.4g} fps, measured {measured:.3g}: {_explained(report)}")
     if not declared and not measured:
         yield Finding("note", "no_rate", "neither declares a frame rate nor has timestamps to measure one by")
     arrivals = report.arrivals
-    if arrivals and arrivals.longest_s > _BURST_S:
+    if arrivals and arrivals.longest_s > max(_BURST_S, 2 * report.steps.longest_s):
         yield Finding(
             "note",
             "bursts",
@@ -94,6 +101,11 @@ def _rates(report: SourceReport) -> Iterator[Finding]:
         )
 
 
+def _differ(report: SourceReport) -> bool:
+    measured, declared = report.steps.fps or 0.0, report.declared_fps or 0.0
+    return bool(measured and declared) and abs(measured - declared) > _SAME * declared and report.frames_seen > 2
+
+
 def _explained(report: SourceReport) -> str:
     ratio = (report.steps.fps or 0.0) / (report.declared_fps or 1.0)
     name = next((words for value, words in _FRACTIONS.items() if abs(ratio / value - 1) < _SAME), "")
@@ -103,7 +115,7 @@ def _explained(report: SourceReport) -> str:
     if report.steps.variable:
         return "its rate varies"
     if report.steps.gaps:
-        return f"{report.steps.gaps} gaps of up to {report.steps.longest_s:.2g} s make the difference"
+        return f"{_gaps(report)} in its timestamps, where frames are missing"
     return f"{who} {'sends' if report.live else 'holds'} {ratio:.0%} of that"
 
 
@@ -114,18 +126,24 @@ def _timestamps(report: SourceReport) -> Iterator[Finding]:
         text = f"{steps.missing} of {report.frames_seen} frames have no timestamp: they are placed one period apart"
         yield Finding("note", "missing_timestamps", text)
     if steps.backward or steps.forward:
-        text = f"the clock went back {steps.backward} and leapt ahead {steps.forward} times: "
-        text += "a run repairs the first" if not steps.forward else "a run repairs the first, and believes the second"
-        yield Finding("note", "jumps", text)
+        text = f"its clock went back {_count(steps.backward, 'time')} and leapt ahead {_count(steps.forward, 'time')}"
+        yield Finding("note", "jumps", f"{text}: time goes on in a run, and tracks end where it leaps by seconds")
     if steps.duplicates:
-        text = f"{steps.duplicates} frames have the timestamp of another: they are moved apart"
+        text = f"{_count(steps.duplicates, 'frame')} with the timestamp of another: a run moves them apart"
         yield Finding("note", "duplicates", text)
     if steps.variable:
         text = f"variable frame rate (steps of {1000 * steps.median_s:.0f} ms, 95 % up to {1000 * steps.p95_s:.0f}): "
         yield Finding("note", "variable_rate", text + "--fps samples it evenly, --stride does not")
-    elif steps.gaps:
-        text = f"{steps.gaps} gaps of up to {steps.longest_s:.2g} s in its timestamps: frames are missing there"
-        yield Finding("note", "gaps", text)
+    elif not _differ(report) and (steps.gaps > _FEW_GAPS * report.frames_seen or steps.longest_s > _LONG_GAP_S):
+        yield Finding("note", "gaps", f"{_gaps(report)} in its timestamps: frames are missing there")
+
+
+def _gaps(report: SourceReport) -> str:
+    return f"{_count(report.steps.gaps, 'gap')} of up to {report.steps.longest_s:.2g} s"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _opening(report: SourceReport) -> Iterator[Finding]:
@@ -168,7 +186,7 @@ def _delays(report: SourceReport) -> Iterator[Finding]:
 
 def _clock(report: SourceReport) -> Iterator[Finding]:
     offset = report.wall_clock_offset_s
-    if not report.live:
+    if not report.live or not report.container:
         return
     if offset is None:
         yield Finding(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from streamtrack.doctor.advice import Candidate
+from streamtrack.doctor.findings import losses
 from streamtrack.doctor.report import SourceReport
 
 _DEGREE = "\N{DEGREE SIGN}"
@@ -126,14 +127,7 @@ def _bits(rate: float) -> str:
 
 
 def _loss(report: SourceReport) -> str:
-    counts = [
-        (report.corrupt_packets, "corrupt packets"),
-        (report.decode_errors, "decoder errors"),
-        (report.lost_frames, "frames lost"),
-        (report.damaged_frames, "frames damaged"),
-    ]
-    found = ", ".join(f"{count} {what}" for count, what in counts if count)
-    return found or f"none in {report.decoded_frames} decoded frames"
+    return losses(report) or f"none in {report.decoded_frames} decoded frames"
 
 
 def _opening(report: SourceReport) -> str:
