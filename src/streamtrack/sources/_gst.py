@@ -226,7 +226,7 @@ class Layout:
         Raises:
             FeedError: they are not of raw video in a format that can be taken over.
         """
-        info = gst.video.VideoInfo.new_from_caps(caps) if caps else None
+        info: Any = gst.video.VideoInfo.new_from_caps(caps) if caps else None
         name = info.finfo.name if info and info.finfo else ""
         if name not in _FORMATS:
             raise FeedError(f"GStreamer gives {caps.to_string() if caps else 'nothing'}, not raw video in main memory")
