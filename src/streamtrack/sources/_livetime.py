@@ -29,14 +29,17 @@ class LiveTime:
     - forward, so that the picture would have come over two seconds sooner after its capture than others did;
     - on another connection: nothing is known of how its clock relates to the one before.
 
-    A timestamp a little too early moves nothing: that picture is placed a quarter of a step (then an eighth, and so on) after
-    the one before, so that the next good timestamp is still later and time is right again.
+    A timestamp a little too early moves nothing: that picture is placed a quarter of a step (then an eighth, and so on)
+    after the one before, so that the next good timestamp is still later and time is right again.
     """
 
     def __init__(self) -> None:
         self._pts: int | None = None
-        """Timestamp of the latest picture whose timestamp was taken up, its time, and when it arrived."""
-        self._time_ns = self._arrived_ns = self._lag_ns = 0
+        """Timestamp of the latest picture whose timestamp was taken up."""
+        self._time_ns = self._arrived_ns = 0
+        """Its time, and when it arrived."""
+        self._lag_ns = 0
+        """How long after their time pictures arrive, at the least."""
         self._latest_ns = -1
         self._step_ns = _UNKNOWN_STEP_NS
         self._behind = 0

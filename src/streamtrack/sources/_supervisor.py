@@ -416,12 +416,13 @@ class Supervisor:
             yield None
 
     def _let_go(self) -> None:
-        """Close the connection, if there is one."""
+        """Close the connection, if there is one, and keep count of what it lost."""
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
             self._lost += connection.lost
             self._abandoned.append(connection)
+            self._count()
         self._abandoned = [other for other in self._abandoned if not getattr(other, "ended", True)]
 
     def _wait_to_retry(self, failure: FeedError) -> Generator[None]:
