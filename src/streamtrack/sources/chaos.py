@@ -269,7 +269,7 @@ class _Connection:
                 self.lost = player.lost - self._lost_before
                 now_ns = player.now_ns()
                 due_ns = self._due_ns()
-                if due_ns <= min(now_ns, self._breaks_ns):
+                if due_ns <= now_ns and due_ns < self._breaks_ns:
                     return _arrival(player.take(), time.monotonic_ns() - (player.now_ns() - due_ns))
                 if now_ns >= self._breaks_ns:
                     raise FeedEnded if self._break == "end" else FeedError("broken off, by the schedule")
