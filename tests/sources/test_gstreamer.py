@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import threading
 import time
@@ -209,6 +210,25 @@ def test_a_buffer_shorter_than_its_picture_is_refused(gst: _gst.Libraries) -> No
         layout.frame(gst, gst.core.Buffer.new_wrapped(bytes(100)))
     with pytest.raises(SourceError, match="not raw video"):
         _gst.Layout(gst, gst.core.Caps.from_string("video/x-h264"))
+
+
+BAD_MODEL = """
+from streamtrack.sources import _gst
+_gst.libraries()
+import onnxruntime
+try:
+    onnxruntime.InferenceSession(b"no model")
+except Exception as error:
+    print(type(error).__name__)
+"""
+
+
+@needs_gstreamer
+@pytest.mark.usefixtures("gst")
+def test_a_runtime_that_is_loaded_later_can_still_raise_its_errors() -> None:
+    # GStreamer's libunwind once made onnxruntime crash at its first exception.
+    done = subprocess.run([sys.executable, "-c", BAD_MODEL], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "InvalidProtobuf\n"), done.stderr
 
 
 # --- without GStreamer ---

@@ -6,6 +6,7 @@ GStreamer's bindings cannot come from an index of Python packages as they are: t
 
 from __future__ import annotations
 
+import ctypes
 import importlib
 import importlib.machinery
 import re
@@ -13,6 +14,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -85,6 +87,7 @@ def libraries() -> Libraries:
     with _lock, warnings.catch_warnings():
         # It imports its modules by a protocol that Python calls old.
         warnings.simplefilter("ignore")
+        _load_unwinder()
         gi = _bindings()
         try:
             for name in ("Gst", "GstApp", "GstVideo"):
@@ -96,6 +99,16 @@ def libraries() -> Libraries:
             raise PluginError(f"GStreamer's bindings are not all there ({error}): {_INSTALL}.") from error
         core.init(None)
         return Libraries(core, app, video, glib.Error)
+
+
+def _load_unwinder() -> None:
+    """Let C++ exceptions be unwound by the compiler's library.
+
+    GStreamer brings libunwind, whose functions have the same names and which is not made for it: whatever is loaded
+    after it, such as onnxruntime, would crash at its first exception. The library that comes first is the one used.
+    """
+    with suppress(OSError):
+        ctypes.CDLL("libgcc_s.so.1", mode=ctypes.RTLD_GLOBAL)
 
 
 def _bindings() -> Any:
