@@ -172,7 +172,8 @@ def test_kernels_without_a_place_are_noted(monkeypatch: pytest.MonkeyPatch, tmp_
     monkeypatch.setattr(tracking, "cache_note", lambda: None)
     monkeypatch.setattr(tracking, "cache_folder", lambda: tmp_path)
     assert "is empty" in look("kernels").text
-    (tmp_path / "f.nbi").write_bytes(b"")
+    (tmp_path / "tracking").mkdir()
+    (tmp_path / "tracking" / "f.nbi").write_bytes(b"")
     assert look("kernels").mark == "ok"
     monkeypatch.setattr(tracking, "cache_folder", lambda: None)
     assert "NUMBA_CACHE_DIR" in look("kernels").remedy

@@ -74,6 +74,16 @@ def test_damage_is_counted(tmp_path: Path) -> None:
     assert found.decoded_frames > 20
 
 
+def test_pictures_that_a_feed_s_decoder_swallows_are_lost(tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "a.mp4", indexed_frames(40), options=PLAIN)
+    feed = Look("Feed").at_packets(lambda: open_input(str(clip))._replace(live=True), 20.0)
+    assert summarise("rtsp://a", "live", feed).lost_frames == 0
+    feed.decoded -= 7
+    assert summarise("rtsp://a", "live", feed).lost_frames == 7
+    feed.drained = False
+    assert summarise("rtsp://a", "live", feed).lost_frames == 6
+
+
 def test_a_truncated_file_says_so(tmp_path: Path) -> None:
     clip = write_clip(
         tmp_path / "a.mp4", indexed_frames(40), options=PLAIN, container_options={"movflags": "faststart"}

@@ -28,6 +28,7 @@ _LIVE_LOAD, _FILE_LOAD = 0.7, 1.0
 # A sampling rate below this share of what the profile means is not what it means.
 _TOO_SPARSE = 0.75
 _LEAST_FPS = 0.5
+_NEARLY = 0.99
 _STALE_S = 2.0
 
 
@@ -144,7 +145,7 @@ def _candidate(
     if sparse or (report.steps.variable and source.stride > 1):
         fps = float(round(min(meant, costs.fps), 1))
         sampler = choose(1, fps, costs.fps)
-    sampling = "every frame" if sampler.rate >= costs.fps else sampler.text
+    sampling = "every frame" if sampler.rate >= _NEARLY * costs.fps else sampler.text
     load = costs.load(sampler.rate, machine)
     run_s = report.duration_s * load if report.duration_s and not report.live else None
     return fps, Candidate(

@@ -283,7 +283,7 @@ def _kernels() -> Check:
     from streamtrack import tracking
 
     folder, note = tracking.cache_folder(), tracking.cache_note()
-    kept = len(list(folder.glob("*.nbi"))) if folder and folder.is_dir() else 0
+    kept = len(list(folder.rglob("*.nbi"))) if folder and folder.is_dir() else 0
     facts = {"folder": str(folder) if folder else None, "kernels": kept}
     if folder is None:
         return Check("caches", "kernels", "note", str(note), "export NUMBA_CACHE_DIR=DIR", facts)

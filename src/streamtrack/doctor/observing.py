@@ -106,7 +106,9 @@ class Observations:
     seen: list[Seen] = field(default_factory=list)
     losses: Losses = field(default_factory=Losses)
     sent: int = 0
-    """Packets that went into the decoder."""
+    """Packets that went into the decoder, from the first keyframe on."""
+    drained: bool = False
+    """Whether the decoder has given all it held."""
     decoded: int = 0
     decode_cpu_s: float = 0.0
     decode_errors: int = 0
@@ -270,7 +272,7 @@ class _PacketReader:
         if self._source.live and (wall_clock_s := _wall_clock_s(packet)) is not None:
             found.clock_offsets_s.append(time.time() - wall_clock_s)
         if self._decoding:
-            found.sent += 1
+            found.sent += bool(found.sent or packet.is_keyframe)
             found.losses.sent(packet.pts, damaged=packet.is_corrupt)
             self._decode(packet)
             if self._spent_s > self._decoding_until_s and found.decoded:
@@ -285,7 +287,7 @@ class _PacketReader:
         if self._decoding:
             self._decode(None)
             self._found.losses.ended()
-            self._decoding = False
+            self._found.drained, self._decoding = True, False
 
     def _decode(self, packet: Packet[VideoStream] | None) -> None:
         found, wall_s, cpu_s = self._found, time.monotonic(), time.thread_time()

@@ -90,6 +90,7 @@ def summarise(uri: str, plugin: str, found: Observations) -> SourceReport:
     seen = list(found.seen)  # a reader that could not be stopped may still add to it
     pts, dts = [each.pts for each in seen], [each.dts for each in seen]
     steps = measure_steps(pts, dts, opened.unit_s)
+    depth = reordering_depth(pts, dts, opened.unit_s)
     by_packets = opened.by_packets
     span_s = len(seen) / steps.fps if steps.fps else 0.0
     disposable = sum(each.disposable for each in seen)
@@ -115,14 +116,26 @@ def summarise(uri: str, plugin: str, found: Observations) -> SourceReport:
         arrivals=measure_arrivals([each.arrived_s for each in seen], _SETTLE_S) if opened.live else None,
         bitrate=8 * sum(each.size for each in seen) / span_s if by_packets and span_s else None,
         gop=measure_gops([each.key for each in seen]) if by_packets else None,
-        reordering_depth=reordering_depth(pts, dts, opened.unit_s) if by_packets and opened.has_pts else None,
+        reordering_depth=depth if by_packets and opened.has_pts else None,
         b_frame_share=found.b_frames / found.decoded if by_packets and found.decoded else None,
         disposable_share=disposable / len(seen) if disposable else None,
         corrupt_packets=sum(each.corrupt for each in seen),
         decode_errors=found.decode_errors,
         damaged_frames=found.damaged,
-        lost_frames=found.losses.lost,
+        lost_frames=max(found.losses.lost, _swallowed(found, opened, depth)),
         decoded_frames=found.decoded,
         decode_ms=1000 * found.decode_cpu_s / found.decoded if found.decoded else None,
         wall_clock_offset_s=min(found.clock_offsets_s, default=None),
     )
+
+
+def _swallowed(found: Observations, opened: Opened, depth: int) -> int:
+    """Return how many pictures of a feed went into the decoder and never came out.
+
+    Of what a network loses the decoder says nothing, and gives no picture from there to the next keyframe. In a file a
+    packet without a picture may be as it should be, and so it may where two fields make a picture.
+    """
+    if not (opened.live and opened.by_packets) or (found.pictures is not None and found.pictures.interlaced):
+        return 0
+    held = 0 if found.drained else depth + 1
+    return max(0, found.sent - found.decoded - held)
