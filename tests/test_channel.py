@@ -310,6 +310,24 @@ def test_drop_oldest_may_be_chosen_once_the_source_is_known() -> None:
     assert (channel.get(), channel.stats.dropped, channel.stats.capacity) == (3, 3, 1)
 
 
+def test_room_can_be_waited_for_without_putting_anything() -> None:
+    channel: Channel[int] = Channel("full", 1)
+    channel.wait_for_room()
+    channel.put(0)
+    waiting = threading.Thread(target=channel.wait_for_room)
+    waiting.start()
+    assert channel.get() == 0
+    waiting.join(5)
+    assert not waiting.is_alive()
+    assert channel.stats.items == 1
+    channel.close()
+    with pytest.raises(ChannelClosed):
+        channel.wait_for_room()
+    channel.cancel()
+    with pytest.raises(Cancelled):
+        channel.wait_for_room()
+
+
 def test_a_larger_channel_wakes_who_waits_for_room() -> None:
     channel: Channel[int] = Channel("grows", 1)
     channel.put(0)

@@ -185,15 +185,20 @@ class Pipeline(StagePipeline):
         )
         return make_source(written, options, given)
 
+    def _prepare_folder(self) -> None:
+        if self.folder is not None and not self._folder_ready:
+            folder.prepare(self.folder, overwrite=self._overwrite)
+            self._folder_ready = True
+
     def _source_state_changed(self, state: FeedState, reason: str) -> None:
+        # A feed may be waited for a long time, and whoever watches the folder should see that.
+        self._prepare_folder()
         self._say(f"source {state}: {redact(reason)}")
         self._feed_state = (state, redact(reason))
         self._write_progress()
 
     def _plan(self, info: SourceInfo) -> Plan:
-        if self.folder is not None:
-            folder.prepare(self.folder, overwrite=self._overwrite)
-            self._folder_ready = True
+        self._prepare_folder()
         if (recorded := getattr(self._source, "detector", None)) is not None:
             return self._plan_replay(info, recorded())
         settings = self._config.detector
@@ -203,7 +208,6 @@ class Pipeline(StagePipeline):
             make_tracker=lambda: self._make_tracker(info),
             run_info=lambda: self._run_info(info, found),
             is_cut=CutDetector(self._config.scene).is_cut,
-            max_gap_ns=self._max_gap_ns(info),
         )
 
     def _plan_replay(self, info: SourceInfo, recorded: RecordedDetector) -> Plan:
@@ -224,7 +228,6 @@ class Pipeline(StagePipeline):
             make_tracker=lambda: self._make_tracker(info),
             run_info=lambda: self._run_info(info, model),
             is_cut=recorded.is_cut,
-            max_gap_ns=self._max_gap_ns(info),
         )
 
     def _max_gap_ns(self, info: SourceInfo) -> int:
@@ -338,7 +341,9 @@ def make_tracker(params: TrackerParams, sample_rate: float) -> ByteTracker:
         sample_rate: frames a second of media that it will see; 0 where that cannot be known.
     """
     seconds = config.lifetime(params, sample_rate).seconds
-    tracker = ByteTracker(params, max_lost_ns=_or_never(seconds))
+    # Frames that are looked at seldom are no gap, and where nobody knows how seldom, nothing is.
+    gap_s = max(seconds, 2 / sample_rate) if sample_rate else 0.0
+    tracker = ByteTracker(params, max_lost_ns=_or_never(seconds), max_gap_ns=_or_never(gap_s))
     tracker.warm_up()
     return tracker
 

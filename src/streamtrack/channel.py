@@ -101,6 +101,20 @@ class Channel(Generic[T]):
                 self._not_full.wait()
             self._put_wait_s += time.perf_counter() - began
 
+    def wait_for_room(self) -> None:
+        """Wait until there is room for an item; nothing is put.
+
+        Raises:
+            Cancelled: the channel was cancelled.
+            ChannelClosed: the channel was closed.
+        """
+        with self._lock:
+            self._wait_for_room()
+            if self._cancelled:
+                raise Cancelled(self.name)
+            if self._closed:
+                raise ChannelClosed(self.name)
+
     def get(self) -> T:
         """Return the oldest item, waiting for one.
 

@@ -108,8 +108,6 @@ class Plan(NamedTuple):
     """Called on the caller's thread once the detector has loaded."""
     is_cut: Callable[[Float32Array, int], bool] = lambda thumbnail, pts_ns: False
     """Called on the caller's thread, frame by frame in order: whether a new shot begins."""
-    max_gap_ns: int = NEVER_NS
-    """After so long without a frame of a live feed, media time, its tracks end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +178,7 @@ class StagePipeline:
         self._found: Channel[Seen] = Channel("detections", size)
         self._outlets: list[Channel[Result]] = [Channel(f"sink {name}", size) for name, _ in stages.sinks]
         self._group = ThreadGroup(on_error=self._wake)
-        self._source_open, self._detector_ready = threading.Event(), threading.Event()
+        self._source_open, self._detector_ready, self._begun = (threading.Event() for _ in range(3))
         self._live = False
         self._stale = 0
         self._previous: Frame | None = None
@@ -213,8 +211,8 @@ class StagePipeline:
     def __enter__(self) -> Self:
         source = self._source = self._stages.make_source()
         self._stats = source.stats
-        self._group.start("decode", partial(self._decode, source))
         try:
+            self._group.start("decode", partial(self._decode, source))
             self._await(self._source_open)
             plan = self._decided = self._stages.plan(self.info)
             self._group.start("infer", partial(self._infer, plan.open_detector))
@@ -223,6 +221,7 @@ class StagePipeline:
             run_info = plan.run_info()
             for (name, sink), outlet in zip(self._stages.sinks, self._outlets, strict=True):
                 self._group.start(f"sink-{name}", partial(self._drain, name, sink, outlet, run_info))
+            self._begun.set()
         except BaseException:
             self._shut_down()
             raise
@@ -246,20 +245,17 @@ class StagePipeline:
 
     def _track(self, seen: Seen) -> Result:
         frame, detections, thumbnail = seen
-        cut = self._decided.is_cut(thumbnail, frame.pts_ns) or self._is_another_scene(frame)
+        cut = self._decided.is_cut(thumbnail, frame.pts_ns) or self._is_resized(frame)
         self._previous = frame
         if cut:
             self._tracker.cut()
         tracks = self._tracker.update(detections, frame.pts_ns)
         return Result(frame, detections, tracks, cut, _age_ns(frame) / 1e6 if frame.captured_ns is not None else None)
 
-    def _is_another_scene(self, frame: Frame) -> bool:
-        """Return whether nothing can be said to go on from the previous frame: too long ago, or of another size."""
+    def _is_resized(self, frame: Frame) -> bool:
+        """Return whether boxes of the previous frame say nothing about this one: its pixels are others."""
         previous = self._previous
-        if previous is None:
-            return False
-        resized = (frame.width, frame.height) != (previous.width, previous.height)
-        return resized or (self._live and frame.pts_ns - previous.pts_ns > self._decided.max_gap_ns)
+        return previous is not None and (frame.width, frame.height) != (previous.width, previous.height)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -284,6 +280,7 @@ class StagePipeline:
         getattr(self._source, "interrupt", lambda: None)()
         self._frames.cancel()
         self._found.cancel()
+        self._begun.set()
 
     def _wake(self) -> None:
         self._cancel_input()
@@ -305,7 +302,7 @@ class StagePipeline:
             if self._live:
                 # Whatever waits grows old: nothing may wait but the newest.
                 self._frames.resize(self._stages.batch_size, drop_oldest=True)
-                self._found.resize(self._stages.batch_size, drop_oldest=False)
+                self._found.resize(1, drop_oldest=False)
             self._source_open.set()
             self._feed(iter(source))
             self._frames.close()
@@ -327,7 +324,10 @@ class StagePipeline:
         clock = self.clocks["detect"]
         try:
             self._detector_ready.set()
+            # What is detected before there is a tracker only grows old.
+            self._begun.wait()
             while True:
+                self._await_room()
                 frames = self._fresh(self._frames.get_batch(self._stages.batch_size, fill=not self._live))
                 if not frames:
                     continue
@@ -339,6 +339,13 @@ class StagePipeline:
             self._found.close()
         finally:
             detector.close()
+
+    def _await_room(self) -> None:
+        """Take no frame of a live feed that would only wait later on: where it waits now, a newer one replaces it."""
+        if self._live:
+            self._found.wait_for_room()
+            for outlet in self._outlets:
+                outlet.wait_for_room()
 
     def _fresh(self, frames: list[Frame]) -> list[Frame]:
         """Leave out frames that are too old to be of use."""

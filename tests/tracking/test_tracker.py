@@ -183,6 +183,27 @@ def test_a_lifetime_has_bounds(max_lost_ns: int) -> None:
         ByteTracker(TrackerParams(), max_lost_ns=max_lost_ns)
 
 
+def test_tracks_end_over_a_long_gap_and_go_on_over_a_short_one() -> None:
+    second = 10**9
+    tracker = ByteTracker(TrackerParams(), max_lost_ns=10 * second, max_gap_ns=2 * second)
+    assert tracker.update(found(BOX), 0).ids.tolist() == [1]
+    assert tracker.update(found(BOX), 2 * second).ids.tolist() == [1]
+    assert len(tracker.expect(4 * second).ids) == 1
+    assert len(tracker.expect(4 * second + 1).ids) == 0
+    after = tracker.update(found(BOX), 4 * second + 1)
+    assert (after.ids.tolist(), after.ended.tolist()) == ([2], [1])
+    assert after.states.tolist() == [CONFIRMED]
+
+
+def test_what_is_refused_after_a_gap_changes_nothing() -> None:
+    second = 10**9
+    tracker = ByteTracker(TrackerParams(), max_lost_ns=10 * second, max_gap_ns=2 * second)
+    tracker.update(found(BOX), 0)
+    with pytest.raises(ValueError, match="not finite|inside out"):
+        tracker.update(found((9, 9, 1, 1)), 3 * second)
+    assert tracker.update(found(BOX), second).ids.tolist() == [1]
+
+
 def test_too_many_detections_are_refused(tracker: ByteTracker) -> None:
     with pytest.raises(ValueError, match=f"{MAX_DETECTIONS + 1} detections in one frame"):
         tracker.update(found(*[BOX] * (MAX_DETECTIONS + 1)), 0)

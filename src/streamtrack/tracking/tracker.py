@@ -51,12 +51,14 @@ class ByteTracker:
     stream. One tracker serves one stream and one thread at a time; the GIL is released during the update.
     """
 
-    def __init__(self, params: TrackerParams, *, max_lost_ns: int) -> None:
+    def __init__(self, params: TrackerParams, *, max_lost_ns: int, max_gap_ns: int = 2**62) -> None:
         """Make a tracker without tracks.
 
         Args:
             params: thresholds. ``track_buffer`` and ``max_gap_s`` are not read: see ``max_lost_ns``.
             max_lost_ns: a lost track ends once more than this has passed since its last match. ns of media time.
+            max_gap_ns: where more than this passes between two updates, all tracks end, as at a ``cut``: nobody knows
+                who is who after a feed was away. ns of media time.
 
         Raises:
             ValueError: ``max_lost_ns`` is negative or beyond 2**62.
@@ -64,6 +66,7 @@ class ByteTracker:
         if not 0 <= max_lost_ns < 2**62:
             raise ValueError(f"max_lost_ns must be from 0 to 2**62, got {max_lost_ns}")
         self._max_lost_ns = int(max_lost_ns)
+        self._max_gap_ns = int(max_gap_ns)
         self._params = params
         timed = params.mode == "time"
         self._step = _timed.update if timed else _reference.update
@@ -152,6 +155,9 @@ class ByteTracker:
             self._grow(self._live + n)
         if not (boxes.flags.c_contiguous and scores.flags.c_contiguous and classes.flags.c_contiguous):
             boxes, scores, classes = _contiguous(boxes), _contiguous(scores), _contiguous(classes)
+        was_cut = self._counts[_state.CUT]
+        if self._is_after_gap(pts_ns):
+            self.cut()
         live, ended, pairs = self._step(
             self._motion,
             self._facts,
@@ -175,12 +181,16 @@ class ByteTracker:
             self._max_lost_ns,
         )
         if live < 0:
+            self._counts[_state.CUT] = was_cut
             raise ValueError(_wrong_row(detections, ended))
         if pairs > self._pairs:
             self._grow_pairs(pairs)
         self._live = live
         self._last_ns = pts_ns
         return self._shown(live, ended)
+
+    def _is_after_gap(self, pts_ns: int) -> bool:
+        return self._live > 0 and pts_ns - self._last_ns > self._max_gap_ns
 
     def _dt(self, pts_ns: int) -> float:
         # How far to move the tracks that there are: seconds, or one update.
@@ -189,14 +199,14 @@ class ByteTracker:
     def expect(self, pts_ns: int) -> Expected:
         """Return what an update at ``pts_ns`` would match detections to; the tracker is left as it is.
 
-        After ``cut()`` that is nothing.
+        After ``cut()``, or a gap that is too long, that is nothing.
 
         Raises:
             ValueError: time stands still or goes back.
         """
         n_tracked, n_lost = self._counts[_state.N_TRACKED], self._counts[_state.N_LOST]
         lists = (self._lists[_state.TRACKED_SLOTS, :n_tracked], self._lists[_state.LOST_SLOTS, :n_lost])
-        slots = np.concatenate(lists)[: 0 if self._counts[_state.CUT] else None]
+        slots = np.concatenate(lists)[: 0 if self._counts[_state.CUT] or self._is_after_gap(pts_ns) else None]
         # An update of a copy predicts as the kernels do, to the bit. Slots keep their motion where it ends a track.
         other = copy.copy(self)
         vars(other).update({name: kept.copy() for name, kept in vars(self).items() if isinstance(kept, np.ndarray)})
