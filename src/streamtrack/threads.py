@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from streamtrack.channel import Cancelled, ChannelClosed
@@ -57,8 +57,9 @@ class ThreadGroup:
     def start(self, name: str, work: Callable[[], None]) -> None:
         """Run ``work`` on a new thread called ``name``."""
         thread = threading.Thread(target=self._guarded, args=(work,), name=f"streamtrack-{name}")
-        thread.start()
+        # In this order: a Ctrl-C while the thread starts must not leave one behind that nobody knows of.
         self._threads.append(thread)
+        thread.start()
 
     def fail(self, error: BaseException) -> None:
         """Record an error as if a thread of this group had raised it."""
@@ -84,5 +85,7 @@ class ThreadGroup:
         """Wait for every thread; return the names of those still alive after ``timeout_s`` seconds in all."""
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         for thread in self._threads:
-            thread.join(None if deadline is None else max(0.0, deadline - time.monotonic()))
+            # One whose start was interrupted cannot be joined; it finds everything cancelled.
+            with suppress(RuntimeError):
+                thread.join(None if deadline is None else max(0.0, deadline - time.monotonic()))
         return [thread.name for thread in self._threads if thread.is_alive()]

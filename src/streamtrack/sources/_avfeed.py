@@ -124,7 +124,7 @@ def escaped(uri: str) -> str:
     if "@" in authority:
         userinfo, _, host = authority.rpartition("@")
         rest = host + uri[len(scheme) + len(authority) :]
-    elif not re.search(r":\D", authority):
+    elif authority.startswith("[") or not re.search(r":\D", authority):
         return uri
     return f"{scheme}{quote(userinfo, safe=':%!$&()*+,;=~-._')}@{rest}"
 
