@@ -199,7 +199,7 @@ def test_what_is_refused_after_a_gap_changes_nothing() -> None:
     second = 10**9
     tracker = ByteTracker(TrackerParams(), max_lost_ns=10 * second, max_gap_ns=2 * second)
     tracker.update(found(BOX), 0)
-    with pytest.raises(ValueError, match="not finite|inside out"):
+    with pytest.raises(ValueError, match=r"not finite|inside out"):
         tracker.update(found((9, 9, 1, 1)), 3 * second)
     assert tracker.update(found(BOX), second).ids.tolist() == [1]
 
