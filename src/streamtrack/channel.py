@@ -17,6 +17,10 @@ from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
+# Python handles a signal between two steps of the main thread. One that comes just before a wait without a limit would
+# be handled when that wait ends, which with a silent feed may be never.
+_POLL_S = 0.5
+
 
 class ChannelClosed(Exception):
     """Nothing is left and nothing will come."""
@@ -98,7 +102,7 @@ class Channel(Generic[T]):
         if len(self._items) >= self._capacity and not (self._closed or self._cancelled):
             began = time.perf_counter()
             while len(self._items) >= self._capacity and not (self._closed or self._cancelled):
-                self._not_full.wait()
+                self._not_full.wait(_POLL_S)
             self._put_wait_s += time.perf_counter() - began
 
     def wait_for_room(self) -> None:
@@ -145,7 +149,7 @@ class Channel(Generic[T]):
         if len(self._items) < wanted and not (self._closed or self._cancelled):
             began = time.perf_counter()
             while len(self._items) < wanted and not (self._closed or self._cancelled):
-                self._not_empty.wait()
+                self._not_empty.wait(_POLL_S)
             self._get_wait_s += time.perf_counter() - began
         if self._cancelled:
             raise Cancelled(self.name)

@@ -40,6 +40,7 @@ from streamtrack.types import (
 NEVER_NS: Final = 2**62 - 1
 """146 years."""
 _STOP_TIMEOUT_S = 10.0
+_POLL_S = 0.5
 
 
 class FrameDetector(Protocol):
@@ -288,7 +289,9 @@ class StagePipeline:
         self._detector_ready.set()
 
     def _await(self, ready: threading.Event) -> None:
-        ready.wait()
+        # Without a limit, a Ctrl-C just before the wait would be seen when it ends: with a silent feed, never.
+        while not ready.wait(_POLL_S):
+            pass
         self._raise_first_error()
 
     def _raise_first_error(self) -> None:
