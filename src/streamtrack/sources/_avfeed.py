@@ -56,6 +56,7 @@ _CAMERA_REASONS: Final = {
 _NETWORK_REASONS: Final = {
     errno.EIO: "the host cannot be found, or broke off; check its name and the network",
     errno.ENOENT: "there is no such file",
+    errno.EPROTONOSUPPORT: "the server refuses this transport; leave it to it with transport=auto",
 }
 
 
