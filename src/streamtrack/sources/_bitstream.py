@@ -18,6 +18,8 @@ class Role(Enum):
 
     FRESH = "fresh"
     """Nothing from here on refers to anything before."""
+    KEY = "key"
+    """Nothing that is presented after it refers to anything before it, but what is presented before it may."""
     REFERENCE = "reference"
     """Others may refer to it."""
     DISPOSABLE = "disposable"
@@ -89,9 +91,9 @@ class Bits:
 
     def golomb(self) -> int:
         """Return the next Exp-Golomb code: ue(v)."""
-        zeros = 0
-        while zeros < 32 and not self.take(1):
-            zeros += 1
+        rest = self._value & ((1 << max(self._left, 0)) - 1)
+        zeros = min(32, self._left - rest.bit_length()) if rest else 32
+        self._left -= zeros + 1
         return (1 << zeros) - 1 + self.take(zeros)
 
     def signed_golomb(self) -> int:
@@ -166,14 +168,17 @@ class _H264:
         self._learn([(unit[0] & 31, unit) for unit in sets])
 
     def __call__(self, data: bytes, keyframe: bool) -> Role:
-        pictures, fresh, plain, referred = 0, False, True, False
+        pictures, fresh, plain, referred, intra = 0, False, True, False, keyframe
         sets: list[tuple[int, bytes]] = []
         try:
             for start, end in units(data, self._length_size):
                 kind, head = data[start] & 31, data[start + 1 : min(end, start + 1 + _SLICE_HEAD)]
                 if kind in (1, 5) and head:
-                    if self._is_field(head):
-                        return Role.UNKNOWN
+                    if keyframe or not self._progressive:
+                        is_field, is_intra = self._read_slice(head)
+                        intra &= is_intra
+                        if is_field:
+                            return Role.UNKNOWN
                     pictures += head[0] >> 7  # first_mb_in_slice is 0
                     referred |= data[start] & 0x60 != 0
                     fresh |= kind == 5
@@ -187,6 +192,9 @@ class _H264:
             return Role.UNKNOWN
         if fresh:
             return Role.FRESH
+        # A keyframe that is not intra is where a gradual refresh begins.
+        if intra:
+            return Role.KEY
         return Role.REFERENCE if referred or not plain else Role.DISPOSABLE
 
     def _learn(self, sets: list[tuple[int, bytes]]) -> bool:
@@ -196,16 +204,16 @@ class _H264:
                 self._read_parameters(unit)
         return new
 
-    def _is_field(self, head: bytes) -> bool:
-        if self._progressive:
-            return False
-        if not self._frame_num_bits:
-            return False
+    def _read_slice(self, head: bytes) -> tuple[bool, bool]:
+        """Return whether a slice is of a field, and whether it refers to nothing."""
         bits = Bits(_unescaped(head))
-        for _ in range(3):  # first_mb_in_slice, slice_type, pic_parameter_set_id
-            bits.golomb()
+        bits.golomb()
+        intra = bits.golomb() % 5 in (2, 4)
+        if self._progressive or not self._frame_num_bits:
+            return False, intra
+        bits.golomb()
         bits.take(2 * self._planes_apart + self._frame_num_bits)
-        return bool(bits.take(1))
+        return bool(bits.take(1)), intra
 
     def _read_parameters(self, unit: bytes) -> None:
         bits = Bits(_unescaped(unit[1:512]))
@@ -283,7 +291,7 @@ class _Hevc:
         self._learn([(unit[0] >> 1 & 63, unit) for unit in sets])
 
     def __call__(self, data: bytes, keyframe: bool) -> Role:
-        pictures, fresh, disposable = 0, False, True
+        pictures, fresh, intra, disposable = 0, False, False, True
         sets: list[tuple[int, bytes]] = []
         try:
             for start, end in units(data, self._length_size):
@@ -294,6 +302,7 @@ class _Hevc:
                 if kind < 32 and not layer:
                     pictures += head[2] >> 7  # first_slice_segment_in_pic_flag
                     fresh |= kind in (19, 20)
+                    intra |= 16 <= kind <= 21
                     disposable &= kind < 16 and not kind % 2 and (head[1] & 7) - 1 == self._highest_layer
                 else:
                     if kind in (32, 33, 34):
@@ -305,6 +314,8 @@ class _Hevc:
             return Role.UNKNOWN
         if fresh:
             return Role.FRESH
+        if intra:
+            return Role.KEY
         return Role.DISPOSABLE if disposable else Role.REFERENCE
 
     def _learn(self, sets: list[tuple[int, bytes]]) -> bool:

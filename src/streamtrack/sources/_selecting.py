@@ -75,7 +75,7 @@ class SelectiveDecoder:
             SourceError: the source can no longer be read.
         """
         for packet in self._decoder.read():
-            role = self._role(packet)
+            role = self._role(packet) if self._plan is not None or self._chances else Role.UNKNOWN
             if self._plan is None and role is Role.FRESH and self._may_begin(packet):
                 yield from self._begin()
             if self._plan is None:
@@ -91,7 +91,7 @@ class SelectiveDecoder:
 
     def _role(self, packet: Packet[VideoStream]) -> Role:
         # These change how the packets that follow are decoded.
-        if any(packet.has_sidedata(kind) for kind in _LASTING_SIDE_DATA):
+        if any(data.data_type in _LASTING_SIDE_DATA for data in packet.iter_sidedata()):
             return Role.UNKNOWN
         return self._role_of(bytes(packet), packet.is_keyframe)
 
@@ -144,7 +144,10 @@ class SelectiveDecoder:
             entry = plan.add(packet, self._stamp(packet), role)
             self._kept.append(entry)
             self._kept_bytes += packet.size
+            plan.spares = self._kept_bytes <= _MAX_KEPT_BYTES
             yield from self._advance(plan)
+            if not plan.spares:
+                yield from self._run_out(plan)
         except OrderUnknown as unknown:
             yield from self._go_back(str(unknown))
             if entry is None:
@@ -155,14 +158,14 @@ class SelectiveDecoder:
             raise OrderUnknown("the stream is damaged")
         if role is Role.UNKNOWN:
             raise OrderUnknown("a packet holds other than one frame, or changes the stream's parameters")
-        if self._kept_bytes > _MAX_KEPT_BYTES:
-            raise OrderUnknown("keyframes are too far apart")
 
     def _advance(self, plan: Plan) -> Iterator[VideoFrame | LeftOut]:
         for entry in plan.decided():
             if entry.sent:
                 self._decoder.expect(entry.packet)
                 self._send(entry.packet)
+                # At once: a picture that waits keeps the decoder from using its memory for the next.
+                yield from self._emit(plan)
         yield from self._emit(plan)
 
     def _send(self, packet: Packet[VideoStream] | None) -> None:
@@ -192,10 +195,18 @@ class SelectiveDecoder:
 
     def _forget_before(self, entry: Entry) -> None:
         """Let go of what precedes a keyframe, once that keyframe has been given: nobody will go back so far."""
-        if not entry.packet.is_keyframe or entry.stamp is None:
+        if entry.role not in (Role.FRESH, Role.KEY) or entry.stamp is None:
             return
         while (oldest := self._kept[0]) is not entry and (oldest.stamp is None or oldest.stamp < entry.stamp):
             self._kept_bytes -= self._kept.popleft().packet.size
+
+    def _run_out(self, plan: Plan) -> Iterator[VideoFrame]:
+        """Give up a plan that spares nothing any more, once everything it has left out is given."""
+        if all(entry.sent for entry in plan.ranked):
+            self._decode_all("keyframes are too far apart")
+            self._kept.clear()
+            while self._arrived:
+                yield self._decoder.accept(self._arrived.popleft())
 
     def _go_back(self, reason: str) -> Iterator[VideoFrame]:
         """Decode everything since the last keyframe, some of it again, and give what is not yet given."""

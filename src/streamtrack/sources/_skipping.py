@@ -62,6 +62,8 @@ class Plan:
         """Start at a fresh packet; ``numbering`` is where the frame before it left off, and belongs to the plan."""
         self.ranked: deque[Entry] = deque()
         """Packets whose frames' ranks are final, in presentation order. Who has dealt with one takes it out."""
+        self.spares = True
+        """Whether to leave out any more."""
         self._numbering = numbering
         self._held: deque[Entry] = deque()
         self._unranked: list[tuple[int, int, Entry]] = []
@@ -142,7 +144,7 @@ class Plan:
 
     def _verdict(self, entry: Entry) -> bool | None:
         gop = entry.gop
-        if entry.wanted or (entry.role is not Role.DISPOSABLE and entry.number <= gop.last_wanted):
+        if not self.spares or entry.wanted or (entry.role is not Role.DISPOSABLE and entry.number <= gop.last_wanted):
             return True
         if entry.wanted is False and entry.role is Role.DISPOSABLE:
             return False

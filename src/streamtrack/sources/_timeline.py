@@ -32,7 +32,8 @@ class Timeline:
             time_base: unit of the timestamps in seconds.
             rate: average frames a second; 0 where it cannot be known.
         """
-        self._unit_ns = Fraction(time_base) * NS_PER_S
+        # Whole numbers: a Fraction's arithmetic would take ten times as long.
+        self._unit_ns = (Fraction(time_base) * NS_PER_S).as_integer_ratio()
         self._step_ns = max(1, round(NS_PER_S / rate)) if rate > 0 else _UNKNOWN_STEP_NS
         self._origin: int | None = None
         self._origin_ns = 0
@@ -63,8 +64,8 @@ class Timeline:
         return time_ns, repaired
 
     def _to_ns(self, ticks: int) -> int:
-        unit = self._unit_ns
-        return (2 * ticks * unit.numerator + unit.denominator) // (2 * unit.denominator)
+        numerator, denominator = self._unit_ns
+        return (2 * ticks * numerator + denominator) // (2 * denominator)
 
     def _anchor(self, pts: int) -> int:
         self._origin, self._origin_ns, self._behind = pts, self._last_ns + self._step_ns, 0
