@@ -193,7 +193,8 @@ def serve(options: argparse.Namespace, relays: Relays) -> Any:
     factory.set_launch(
         "( appsrc name=pay0 is-live=true format=time do-timestamp=true max-buffers=400 leaky-type=downstream )"
     )
-    factory.set_shared(True)
+    # A session that got stuck must not take those after it along.
+    factory.set_shared(False)
     factory.connect("media-configure", lambda _, media: relays.add(media))
     if options.user:
         lock(server, factory, options)

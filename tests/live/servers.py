@@ -299,6 +299,9 @@ class RtspServer(Server):
         digest: ask for the password the digest way.
         loss: share of RTP packets that get lost.
         mute: answer every request but never send a frame.
+        path: of the feed.
+
+    ``password`` and ``path`` may be changed: that counts from the next start.
     """
 
     def __init__(
@@ -313,25 +316,26 @@ class RtspServer(Server):
         digest: bool = False,
         loss: float = 0.0,
         mute: bool = False,
+        path: str = "/live",
     ) -> None:
         super().__init__()
-        self._user, self._password = user, password
+        self._user, self.password, self.path = user, password, path
         self._command = [DEBIAN_PYTHON, str(HERE / "rtsp_server.py"), "--size", size, "--loss", str(loss)]
         self._command += ["--fps", str(FPS), "--gop", str(GOP)]
         self._command += ["--clock"] * clock + ["--digest"] * digest + ["--mute"] * mute
-        if user:
-            self._command += ["--user", user, "--password", password]
         if not clock:
             for each in (size, *sizes):
                 self._command += ["--clip", f"{each}={clips.access_units(each)}"]
 
     def start(self) -> None:
-        self.port = self._run_until_ready([*self._command, "--port", str(self.port)])
+        login = ["--user", self._user, "--password", self.password] if self._user else []
+        own = [*self._command, *login, "--path", self.path]
+        self.port = self._run_until_ready([*own, "--port", str(self.port)])
 
     @property
     def url(self) -> str:
         """The feed's URL, with the credentials that it asks for."""
-        return self.url_for(self._user, self._password)
+        return self.url_for(self._user, self.password, self.path)
 
     def url_for(self, user: str = "", password: str = "", path: str = "/live") -> str:
         """Return a URL that may well be wrong."""
