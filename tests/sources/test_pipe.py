@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from streamtrack.api import SourceOptions
-from streamtrack.errors import SourceOpenError
+from streamtrack.errors import ConfigError, SourceError, SourceOpenError
 from streamtrack.sources._pipe import StandardInput
 from streamtrack.sources.pyav import PyAVSource
 from streamtrack.testing.clips import indexed_frames, write_clip
@@ -117,6 +117,30 @@ def test_a_silent_pipe_can_be_interrupted(tmp_path: Path, feed: Callable[..., io
     source.close()
 
 
+def test_a_pipe_that_never_says_anything_is_given_up(feed: Callable[..., io.BufferedWriter]) -> None:
+    feed(b"", close=False)
+    with pytest.raises(SourceOpenError, match=r"nothing for 0\.3 s: look at what feeds the pipe"):
+        opened(PyAVSource("-", SourceOptions(), timeout_s=0.3))
+
+
+def test_a_pipe_that_falls_silent_is_an_error_after_its_frames(
+    tmp_path: Path, feed: Callable[..., io.BufferedWriter]
+) -> None:
+    feed(clip(tmp_path / "clip.ts").read_bytes(), close=False)
+    source = opened(PyAVSource("-", SourceOptions(), timeout_s=0.3))
+    seen: list[int] = []
+    with pytest.raises(SourceError, match="Standard input sent nothing"):
+        seen.extend(frame.index for frame in source)
+    assert seen == list(range(FRAMES))
+    source.close()
+
+
+@pytest.mark.parametrize("timeout_s", [-1.0, float("nan"), float("inf")])
+def test_a_patience_that_cannot_be(timeout_s: float) -> None:
+    with pytest.raises(ConfigError, match="timeout_s must be 0"):
+        PyAVSource("-", SourceOptions(), timeout_s=timeout_s)
+
+
 def test_interrupting_anything_else_does_nothing(tmp_path: Path) -> None:
     source = opened(PyAVSource(str(clip(tmp_path / "clip.mkv")), SourceOptions()))
     source.interrupt()
@@ -130,6 +154,7 @@ def test_a_program_that_ends_does_not_wait_for_a_silent_pipe() -> None:
         import sys, threading
         from streamtrack.sources._pipe import StandardInput
         pipe = StandardInput()
+        pipe.open()
         threading.Thread(target=lambda: pipe.read(10)).start()
     """
     program = subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE)

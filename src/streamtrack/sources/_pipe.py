@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import io
+import math
 import os
 import select
 import stat
 import sys
 import threading
+import time
 from typing import BinaryIO
 
 from streamtrack.errors import SourceOpenError
@@ -25,9 +27,13 @@ class StandardInput:
 
     name = "standard input"
 
-    def __init__(self) -> None:
+    def __init__(self, timeout_s: float = math.inf) -> None:
+        """Take note of how long to wait for each read; nothing is opened."""
         self.head = b""
         """The first bytes that were read."""
+        self.fell_silent = False
+        """Whether it ended because nothing came for too long."""
+        self._timeout_s = timeout_s
         self._interrupted = threading.Event()
         self._stream: BinaryIO = io.BytesIO()
         self._fd: int | None = None
@@ -80,8 +86,12 @@ class StandardInput:
         if self._fd is None or self._is_file or os.name == "nt":
             # Windows cannot wait for a pipe: there a silent one is waited for without limit.
             return b"" if self._interrupted.is_set() else bytes(self._stream.read(size))
+        deadline = time.monotonic() + self._timeout_s
         # A program that is ending must not wait for a pipe either.
         while not self._interrupted.is_set() and threading.main_thread().is_alive():
+            if time.monotonic() > deadline:
+                self.fell_silent = True
+                self.interrupt()
             if select.select([self._fd], [], [], _POLL_S)[0]:
                 return os.read(self._fd, size)
         return b""

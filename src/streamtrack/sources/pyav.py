@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Generator, Iterator
 from fractions import Fraction
 from itertools import chain
@@ -10,7 +11,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from streamtrack.api import SourceOptions
-from streamtrack.errors import InternalError, SourceError, redact
+from streamtrack.errors import ConfigError, InternalError, SourceError, SourceOpenError, redact
 from streamtrack.sources._bitstream import RoleOf, roles_of
 from streamtrack.sources._container import Input, measure, no_frames, open_input, pick_video, presents_by_dts
 from streamtrack.sources._decoding import Decoder
@@ -34,17 +35,25 @@ class PyAVSource:
     info: SourceInfo
     stats: SourceStats
 
-    def __init__(self, uri: str, options: SourceOptions) -> None:
+    def __init__(self, uri: str, options: SourceOptions, *, timeout_s: float = 60.0) -> None:
         """Take note of what to open.
+
+        Args:
+            uri: a path, a URL of a file, or ``-``.
+            options: what any source is asked for.
+            timeout_s: standard input that sends nothing for so long has failed; 0 waits for ever.
 
         Raises:
             ConfigError: the options make no sense.
         """
         choose(options.stride, options.fps, 0.0)
+        if not 0 <= timeout_s < math.inf:
+            raise ConfigError(f"Option timeout_s must be 0 (wait for ever) or more seconds, got {timeout_s:g}.")
         self.stats = SourceStats()
         self._uri, self._options = uri, options
         self._closed = False
-        self._pipe = StandardInput() if uri == "-" else None
+        self._timeout_s = timeout_s or math.inf
+        self._pipe = StandardInput(self._timeout_s) if uri == "-" else None
         self._input: Input | None = None
 
     def open(self) -> SourceInfo:
@@ -54,9 +63,20 @@ class PyAVSource:
             SourceOpenError: it cannot be opened, or holds no video.
             DecodeError: none of its frames can be decoded.
         """
-        self._input = open_input(self._uri, self._pipe)
-        self._frames = self._start(self._input, self._options)
+        try:
+            self._input = open_input(self._uri, self._pipe)
+            self._frames = self._start(self._input, self._options)
+        except SourceError as error:
+            if self._pipe is not None and self._pipe.fell_silent:
+                raise SourceOpenError(self._silence()) from error
+            raise
         return self.info
+
+    def _silence(self) -> str:
+        return (
+            f"Standard input sent nothing for {self._timeout_s:g} s: look at what feeds the pipe, or wait for ever "
+            "with --source-option timeout_s=0."
+        )
 
     def _start(self, source: Input, options: SourceOptions) -> Generator[Frame]:
         stream = pick_video(source)
@@ -121,6 +141,8 @@ class PyAVSource:
             yield Frame(place.index, place.pts_ns, picture.width, picture.height, picture)
         stats.seen += losses.lost - stats.corrupt
         stats.corrupt = losses.lost
+        if self._pipe is not None and self._pipe.fell_silent:
+            raise SourceError(self._silence())
 
     def __iter__(self) -> Iterator[Frame]:
         """Yield the wanted frames of an open source. There is one pass: a second iterator goes on where the first is.
