@@ -204,7 +204,11 @@ def test_extent_of_a_file_that_was_cut(tmp_path: Path) -> None:
     extent = measure(source, pick_video(source))
     source.container.close()
     assert extent.cut_short
-    assert (extent.frames, extent.packets) == (30, 30)
+    assert extent.packets == 30
+    # What is left of it is what a run will be through with.
+    assert extent.frames is not None
+    assert 10 <= extent.frames <= 25
+    assert extent.duration_s == pytest.approx(extent.frames / 25)
 
 
 def test_extent_of_a_picture(tmp_path: Path) -> None:

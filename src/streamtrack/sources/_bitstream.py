@@ -168,7 +168,7 @@ class _H264:
         self._learn([(unit[0] & 31, unit) for unit in sets])
 
     def __call__(self, data: bytes, keyframe: bool) -> Role:
-        pictures, fresh, plain, referred, intra = 0, False, True, False, keyframe
+        pictures, fields, fresh, plain, referred, intra = 0, False, False, True, False, keyframe
         sets: list[tuple[int, bytes]] = []
         try:
             for start, end in units(data, self._length_size):
@@ -176,9 +176,8 @@ class _H264:
                 if kind in (1, 5) and head:
                     if keyframe or not self._progressive:
                         is_field, is_intra = self._read_slice(head)
+                        fields |= is_field
                         intra &= is_intra
-                        if is_field:
-                            return Role.UNKNOWN
                     pictures += head[0] >> 7  # first_mb_in_slice is 0
                     referred |= data[start] & 0x60 != 0
                     fresh |= kind == 5
@@ -188,7 +187,7 @@ class _H264:
                 plain &= kind in (1, 6, 9, 12)
         except ValueError:
             return Role.UNKNOWN
-        if self._learn(sets) or pictures != 1 or not self._frame_num_bits:
+        if self._learn(sets) or fields or pictures != 1 or not self._frame_num_bits:
             return Role.UNKNOWN
         if fresh:
             return Role.FRESH

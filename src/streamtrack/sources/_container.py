@@ -211,16 +211,16 @@ def measure(source: Input, stream: VideoStream) -> Extent:
     duration = _duration_s(source, stream)
     guessed = float(stream.guessed_rate or 0)
     declared = float(stream.average_rate or 0) or guessed
-    indexed, end = _indexed(source, stream)
-    cut_short = 0 < source.container.size < end
+    indexed, present = _indexed(source, stream)
     counted = indexed / duration if duration else 0.0
     # A rate may be of fields, twice that of frames; an index with still fewer entries is the beginning of one.
     if duration and counted > 0.4 * declared:
         nearest = min((declared, guessed), key=lambda rate: abs(rate - counted))
         rate = nearest if abs(nearest - counted) < 0.1 * counted else counted
-        return Extent(rate, indexed, duration, indexed, cut_short)
+        # Time and frames that can come, so that a run knows how far it is; the rest is lost and counted as such.
+        return Extent(rate, present, duration * present / indexed, indexed, cut_short=present < indexed)
     frames = max(1, round(duration * declared)) if duration and declared else None
-    return Extent(declared, frames, duration, 0, cut_short)
+    return Extent(declared, frames, duration, 0, cut_short=present < indexed)
 
 
 def _duration_s(source: Input, stream: VideoStream) -> float | None:
@@ -233,16 +233,17 @@ def _duration_s(source: Input, stream: VideoStream) -> float | None:
 
 
 def _indexed(source: Input, stream: VideoStream) -> tuple[int, int]:
-    """Return how many frames the container lists and where in the file the last one ends; 0 where it does not say."""
+    """Return how many frames the container lists, and how many of them lie within the file; 0 where it says nothing."""
     if source.container.format.name == "gif":
-        return stream.frames, 0
+        return stream.frames, stream.frames
     entries = stream.index_entries
     complete = {"mov", "avi"} & set(source.container.format.name.split(","))
     if not source.is_file or not complete or len(entries) > _MAX_COUNTED:
         return 0, 0
     # Edit lists leave frames out, and an empty entry means "as before".
     ends = [entry.pos + entry.size for entry in entries if entry.size and not entry.is_discard]
-    return len(ends), max(ends, default=0)
+    size = source.container.size
+    return len(ends), sum(end <= size for end in ends) if size > 0 else len(ends)
 
 
 def presents_by_dts(source: Input) -> bool:
