@@ -24,6 +24,8 @@ INSTALLED = ("chaos", "gst", "images", "live", "pyav", "replay", "kinesis")
         ("http://host/a/clip.mp4?x=1", "pyav", "http://host/a/clip.mp4?x=1"),
         ("https://host/live/index.m3u8", "live", "https://host/live/index.m3u8"),
         ("http://cam/mjpg", "live", "http://cam/mjpg"),
+        ("http://host/live/door.flv", "live", "http://host/live/door.flv"),
+        ("live:http://host/door.ts", "live", "http://host/door.ts"),
         ("/dev/video0", "live", "/dev/video0"),
         ("avfoundation:0", "live", "avfoundation:0"),
         ("feed.sdp", "live", "feed.sdp"),

@@ -4,7 +4,7 @@
 |---|---|
 | ``NAME:rest``, ``NAME://rest`` where NAME is an installed source | that source, given ``rest`` (``//``: all) |
 | ``rtsp:// rtmp:// udp:// tcp:// srt:// ...``, ``/dev/videoN``, ``avfoundation:N``, ``*.sdp`` | ``live`` |
-| ``http(s)://`` | ``pyav`` where the path ends like a video file, else ``live`` |
+| ``http(s)://`` | ``pyav`` where the path ends like a video file (not ``.flv``), else ``live`` |
 | a folder, a pattern of pictures (``shots/*.jpg``, ``%04d.png``) | ``images`` |
 | anything else: a path, ``file://``, ``-`` | ``pyav`` |
 
@@ -27,6 +27,8 @@ _CAMERAS: Final = frozenset({"avfoundation", "v4l2", "dshow"})
 _VIDEO_SUFFIXES: Final = frozenset(
     {".avi", ".flv", ".gif", ".m4v", ".mkv", ".mov", ".mp4", ".mpg", ".mpeg", ".ts", ".webm", ".wmv"}
 )
+# Over HTTP this is how feeds are sent; ``live`` finds out by itself where one is a recording.
+_STREAMED: Final = frozenset({".flv"})
 _PICTURES: Final = re.compile(r"(?i)(\*|\?|\[|%0?\d*d).*\.(jpe?g|png|bmp|tiff?|webp)$")
 # A file that holds a source instead of a name: longer ones are no URL.
 _MAX_SECRET_BYTES: Final = 4096
@@ -82,7 +84,8 @@ def locate(source: str, installed: Collection[str]) -> Address:
     if (scheme in _LIVE and match and match[2]) or scheme in _CAMERAS or source.startswith("/dev/video"):
         return Address("live", source)
     if scheme in ("http", "https") and match and match[2]:
-        return Address("pyav" if Path(path).suffix.lower() in _VIDEO_SUFFIXES else "live", source)
+        is_file = Path(path).suffix.lower() in _VIDEO_SUFFIXES - _STREAMED
+        return Address("pyav" if is_file else "live", source)
     if source == "-" or scheme == "file":
         return Address("pyav", source)
     if Path(source).exists():
