@@ -104,8 +104,9 @@ def target(uri: str, *, transport: str, camera_size: str, camera_fps: float) -> 
         else:
             options["rtsp_transport"] = transport
     elif scheme == "udp":
-        # Without the second a reader that is late for once loses the feed instead of some packets.
-        options |= {"buffer_size": _SOCKET_BYTES, "overrun_nonfatal": "1"}
+        # Without the second a reader that is late for once loses the feed instead of some packets; without the third
+        # a connection that was given up keeps the port from the next one for some seconds.
+        options |= {"buffer_size": _SOCKET_BYTES, "overrun_nonfatal": "1", "reuse": "1"}
     elif uri.partition("?")[0].lower().endswith(".sdp"):
         options["protocol_whitelist"] = _SDP_PROTOCOLS
     return Target(escaped(uri), options, lasts=scheme not in _RECORDED)
@@ -311,4 +312,6 @@ def _broke_off(error: Exception) -> str:
         return "it changed what it sends"
     if isinstance(error, av.ExitError):
         return "it fell silent"
+    if getattr(error, "errno", None) == errno.EIO:
+        return "the connection broke off"
     return reason(error)
