@@ -9,7 +9,7 @@ import pytest
 
 from streamtrack import api
 
-CONTRACTS = {"Source": 2, "Backend": 1, "Session": 2, "Sink": 3}
+CONTRACTS = {"Source": 3, "Backend": 1, "Session": 2, "Sink": 3}
 
 
 def methods(contract: type) -> list[str]:

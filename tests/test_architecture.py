@@ -332,7 +332,6 @@ def test_every_module_has_a_name_and_a_sentence() -> None:
 
 # Modules without a test file of their own name, and where they are tested instead.
 TESTED_ELSEWHERE: dict[str, str] = {
-    "streamtrack.metrics": "test_build.py",
     "streamtrack.doctor.feed": "doctor/test_consultation.py",
     "streamtrack.doctor.report": "doctor/test_observing.py",
     "streamtrack.doctor.wording": "cli/test_doctor.py",

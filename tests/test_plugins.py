@@ -64,7 +64,7 @@ def test_anything_else_is_a_file() -> None:
     [
         ("rec:here?prot=5", r"no option 'prot'\. Did you mean 'port'\?"),
         ("rec:here?port=five", r"port=five of the source 'rec' does not fit"),
-        ("clip.mp4?port=5", r"no option 'port'\. Options: none"),
+        ("clip.mp4?port=5", r"no option 'port'\. Options: timeout_s"),
     ],
 )
 def test_what_does_not_fit_is_refused(written: str, message: str) -> None:

@@ -170,13 +170,18 @@ def measure_progress(pipeline: StagePipeline, result: Result, watch: Stopwatch) 
 
 def _expected(info: SourceInfo, done: int, seen: int, ts_s: float) -> int | None:
     """Estimate the processed frames in all from the share of the source that has gone by."""
-    if info.frames_estimate is None:
-        return None
-    share = seen / max(info.frames_estimate, seen)
-    if info.sample_rate and done < PROGRESS_EVERY:
+    if info.sample_rate and done < PROGRESS_EVERY and info.frames_estimate is not None:
         # The share says little while few frames have gone by; the sampling is known from the start.
         return max(done, round(info.frames_estimate * info.sample_rate / info.rate)) if info.rate else None
-    return max(done, round(done / share))
+    if info.duration_s:
+        # Containers know their duration better than their number of frames, and a rate may vary.
+        period_s = 1 / info.rate if info.rate else 0.0
+        share = min(1.0, (ts_s + period_s) / info.duration_s)
+    elif info.frames_estimate is not None:
+        share = seen / max(info.frames_estimate, seen)
+    else:
+        return None
+    return max(done, round(done / share)) if share > 0 else None
 
 
 def measure_stages(pipeline: StagePipeline) -> dict[str, StageMetrics]:
