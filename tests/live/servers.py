@@ -116,6 +116,15 @@ class Clips:
                 subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
         return path
 
+    def ts(self, frames: int) -> Path:
+        """Return the first ``frames`` frames as MPEG-TS."""
+        film, path = self.mp4(), self.folder / f"{frames}.ts"
+        with self._lock:
+            if not path.exists():
+                command = ["ffmpeg", "-v", "error", "-i", str(film), "-c", "copy", "-frames:v", str(frames), str(path)]
+                subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
+        return path
+
     def jpegs(self) -> Path:
         """Return a folder of the first frames as pictures."""
         folder = self.folder / "jpegs"

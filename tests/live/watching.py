@@ -192,6 +192,15 @@ class Watch:
         assert self._ended, f"it goes on: {self.told}"
         return self.error
 
+    def stop(self) -> None:
+        """End the run, as leaving the block does."""
+        self._source.interrupt()  # type: ignore[attr-defined]
+        self._thread.join(PATIENCE_S)
+
+    def is_gone(self) -> bool:
+        """Return whether the threads of all connections of a run that was stopped have ended."""
+        return all(connection.ended for connection in self._source._abandoned)  # type: ignore[attr-defined]
+
     def __enter__(self) -> Self:
         self._thread.start()
         return self
@@ -199,5 +208,4 @@ class Watch:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._source.interrupt()  # type: ignore[attr-defined]
-        self._thread.join(PATIENCE_S)
+        self.stop()
