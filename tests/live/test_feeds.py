@@ -84,8 +84,8 @@ def test_a_feed_that_is_killed_is_found_again(watches: dict[type[Server], Future
     turn = TURNS.get(kind, CLIP_FRAMES)
     for part in ([s for s in watch.shown if s.at_s < lost_s], [s for s in watch.shown if s.at_s > lost_s]):
         assert len(part) >= 25
-        # Pictures and indexes go on side by side: nothing is shown twice or out of order, but for one step. Killing cuts
-        # a picture in two, and the playlist of HLS leads from what was there before over to what is new.
+        # Pictures and indexes go on side by side, but for one step: killing cuts a picture in two, and the playlist of
+        # HLS leads from what was there before over to what is new.
         steps = [(b.number - a.number - b.index + a.index) % turn for a, b in pairwise(part)]
         assert sum(step != 0 for step in steps) <= 1
     assert watch.ledger is not None
