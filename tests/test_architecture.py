@@ -51,6 +51,8 @@ MAY_IMPORT = {
     "folder": Row("errors", "msgspec"),
     "models": Row(f"{VALUES} fetch", "numpy numba msgspec", lazily="onnx"),
     "sources": Row(VALUES, "numpy av"),
+    # Of the tracker it takes only the way to compile a kernel.
+    "sources._shrinking": Row(f"{VALUES} sources tracking", "numpy av"),
     "sources._still": Row(f"{VALUES} sources", "numpy av PIL"),
     "sources._gst": Row(f"{VALUES} sources", "numpy av", lazily="gi"),
     "sources.gstreamer": Row(f"{VALUES} sources", "msgspec"),

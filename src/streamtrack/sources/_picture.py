@@ -1,16 +1,15 @@
 """Decoded frames as pictures: the size and region that somebody asks for, straight from the decoder's planes.
 
-Everything goes through FFmpeg's swscale, which knows colour matrices, ranges, bit depths and chroma layouts. Measured
-on 1080p to 640x360 in planes (us, PSNR against a full-size conversion averaged down): scaling by area and converting
-in one step, 1600, 56 dB; scaling the planes by area and converting the small picture, 1090, 47 dB; the same from two
-rows of the source for each of the result, 600, 46 dB. OpenCV's linear scaling has 39 dB there.
+A whole frame that shrinks by a small whole factor goes through a kernel of our own (``_shrinking``). Everything else
+goes through FFmpeg's swscale, which knows colour matrices, ranges, bit depths and chroma layouts; 8-bit planes are
+scaled first and the small picture is converted, which takes two thirds of the time of both in one step.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Hashable, Mapping
-from functools import lru_cache
+from collections.abc import Callable, Hashable, Mapping
+from functools import cache, lru_cache
 from typing import NamedTuple, cast
 
 import numpy as np
@@ -29,12 +28,11 @@ Region = tuple[int, int, int, int]
 _BT709, _BT601 = 1, 6
 _MATRICES = {1: _BT709, 4: 4, 5: _BT601, 6: _BT601, 7: 7, 9: 9, 10: 9}
 
-# 8-bit formats that lose nothing to speak of when they are scaled as yuv420p first, which is the cheapest way down.
+# 8-bit formats that ``_shrinking`` knows, and that lose nothing to speak of when they are scaled as yuv420p first.
 _SCALE_FIRST = frozenset({"yuv420p", "yuvj420p", "yuv422p", "yuvj422p", "yuva420p", "nv12", "nv21"})
 
-# Scaling by area takes time for every row of the source. Where at least this many make one row of the result, two of
-# them tell nearly as much.
-_THIN_FROM = 3
+# How many times smaller ``_shrinking`` makes a picture.
+_FACTORS = frozenset({2, 3, 4, 6})
 
 # What swscale converts to RGB by a fast path where nothing is scaled. That path wants an even height, and leaves the
 # last columns undefined unless the width is a multiple of 16. Other formats take the general path, which gives packed
@@ -56,15 +54,10 @@ class Orientation(NamedTuple):
     @classmethod
     def of(cls, frame: VideoFrame) -> Orientation:
         """Return what the frame's display matrix says (libavutil/display.h); off-axis angles are rounded to 90."""
-        try:
-            # Not ``frame.side_data``: the frame would hold what holds the frame, and megabytes of pixels would wait
-            # for the cyclic garbage collector.
-            data = cast(Mapping[str, Buffer], SideDataContainer(frame)).get(  # type: ignore[call-arg]
-                "DISPLAYMATRIX"
-            )
-        except ValueError:
-            # PyAV cannot list what is attached where one of it, such as EXIF, is of a kind it does not know.
+        found = attached(frame)
+        if found is None:
             return _TURNED[round(frame.rotation / 90) % 4]
+        data = found.get("DISPLAYMATRIX")
         if data is None:
             return _UPRIGHT
         # Row vectors: x' = a x + c y, y' = b x + d y, both axes as on the screen.
@@ -95,6 +88,17 @@ _UPRIGHT = Orientation()
 _TURNED = _UPRIGHT, Orientation(True, False, True), Orientation(False, True, True), Orientation(True, True, False)
 
 
+def attached(frame: VideoFrame) -> Mapping[str, Buffer] | None:
+    """Return what is attached to a frame by kind; None where PyAV cannot list it, as some is of a kind it knows not."""
+    try:
+        # Not ``frame.side_data``: the frame would hold what holds the frame, and megabytes of pixels would wait for
+        # the cyclic garbage collector.
+        return cast(Mapping[str, Buffer], SideDataContainer(frame))  # type: ignore[call-arg]
+    except ValueError:
+        # Of Exif, for instance.
+        return None
+
+
 def displayed_size(frame: VideoFrame) -> tuple[int, int]:
     """Return the width and height in px of a frame as it is to be shown."""
     size = frame.width, frame.height
@@ -115,6 +119,8 @@ class AvPicture:
         """
         self._orientation = Orientation.of(frame) if orientation is None else orientation
         self._frame = _with_known_colours(frame)
+        if self._frame.format.name in _SCALE_FIRST:
+            _shrink()  # Loaded before the first frame is given away, and not by whoever works on it first.
         size = frame.width, frame.height
         self.width, self.height = size[::-1] if self._orientation.transpose else size
 
@@ -284,29 +290,21 @@ def _scaled(frame: VideoFrame, size: tuple[int, int], *, planar: bool, job: Hash
     region = (0, 0, *size)
     if frame.format.name not in _SCALE_FIRST:
         return _joined(_convert(frame, size, "gbrp", job=(job, "scale")), region, planar=planar)
-    each = frame.height // size[1]
-    if each >= _THIN_FROM and each * size[1] == frame.height and size[1] % 2 == 0:
-        frame = _thinned(frame, each)
+    factor = frame.width // size[0]
+    if factor * size[0] == frame.width and factor * size[1] == frame.height and factor in _FACTORS:
+        planes = _shrink()(frame, factor, full_range=frame.color_range == ColorRange.JPEG)
+        if planes is not None:
+            return _arranged(planes, planar=planar)
     return _unscaled(_convert(frame, size, "yuv420p", job=(job, "scale")), region, planar=planar, job=job)
 
 
-def _thinned(frame: VideoFrame, each: int) -> VideoFrame:
-    """Return two rows of every ``each`` rows of ``frame``, in a frame that the next call reuses.
+@cache
+def _shrink() -> Callable[..., UInt8Array | None]:
+    """Return ``_shrinking.shrunk``, ready to run."""
+    from streamtrack.sources import _shrinking
 
-    They lie symmetrically, about a quarter from either end, so that nothing is shifted.
-    """
-    name, height = frame.format.name, frame.height // each * 2
-    thin = _contexts.thin
-    if thin is None or (thin.width, thin.height, thin.format.name) != (frame.width, height, name):
-        thin = _contexts.thin = VideoFrame(frame.width, height, name)
-    thin.colorspace, thin.color_range = frame.colorspace, frame.color_range
-    upper = (each - 1) // 4
-    for index, (step, shift_x, _) in enumerate(_layout(name) or ()):
-        row_bytes = -(-frame.width >> shift_x) * step
-        rows, kept = _view(frame, index)[:, :row_bytes], _view(thin, index)[:, :row_bytes]
-        kept[0::2] = rows[upper::each]
-        kept[1::2] = rows[each - 1 - upper :: each]
-    return thin
+    _shrinking.warm_up()
+    return _shrinking.shrunk
 
 
 def _joined(frame: VideoFrame, region: Region, *, planar: bool) -> UInt8Array:
@@ -315,7 +313,12 @@ def _joined(frame: VideoFrame, region: Region, *, planar: bool) -> UInt8Array:
     image: UInt8Array = np.empty((3, y1 - y0, x1 - x0), np.uint8)
     for channel, plane in enumerate((2, 0, 1)):
         image[channel] = _view(frame, plane)[y0:y1, x0:x1]
-    return image.transpose(1, 2, 0) if planar else np.ascontiguousarray(image.transpose(1, 2, 0))
+    return _arranged(image, planar=planar)
+
+
+def _arranged(planes: UInt8Array, *, planar: bool) -> UInt8Array:
+    image = planes.transpose(1, 2, 0)
+    return image if planar else np.ascontiguousarray(image)
 
 
 def _planes(image: UInt8Array) -> UInt8Array:
@@ -327,7 +330,6 @@ class _Contexts(threading.local):
 
     def __init__(self) -> None:
         self.by_job: dict[Hashable, VideoReformatter] = {}
-        self.thin: VideoFrame | None = None
 
 
 _contexts = _Contexts()

@@ -15,7 +15,7 @@ from av.video.frame import VideoFrame
 from PIL import ExifTags, Image, ImageOps
 
 from streamtrack.errors import DecodeError
-from streamtrack.sources._picture import AvPicture, Orientation
+from streamtrack.sources._picture import AvPicture, Orientation, attached
 
 # How it begins, FFmpeg's decoder, and what we call it.
 _DECODERS: Final = (
@@ -95,12 +95,8 @@ def _first_frame(codec: str, data: bytes, *, strict: bool) -> VideoFrame:
 
 
 def _orientation(frame: VideoFrame, data: bytes) -> Orientation:
-    try:
-        len(frame.side_data)
-    except ValueError:
-        # There is Exif, which PyAV cannot show, and the angle that it can tell says nothing of mirroring.
-        return _by_exif(data)
-    return Orientation.of(frame)
+    # Where PyAV cannot show what is attached it is Exif, and the angle that it can tell says nothing of mirroring.
+    return _by_exif(data) if attached(frame) is None else Orientation.of(frame)
 
 
 def _by_exif(data: bytes) -> Orientation:
