@@ -51,10 +51,19 @@ def test_a_password_in_an_error_is_not_printed(
     assert "hunter2" not in capsys.readouterr().err
 
 
-def test_debug_lets_the_error_through(monkeypatch: pytest.MonkeyPatch) -> None:
-    fake(monkeypatch, SourceError("x"))
-    with pytest.raises(SourceError):
-        cli.main(["--debug"])
+@pytest.mark.parametrize(
+    "error", [SourceError("cannot open rtsp://me:hunter2@camera"), ValueError("rtsp://me:hunter2@x")]
+)
+def test_debug_shows_the_traceback_and_nothing_else_changes(
+    error: Exception, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fake(monkeypatch, error)
+    code = cli.main([])
+    capsys.readouterr()
+    assert cli.main(["--debug"]) == code
+    said = capsys.readouterr().err
+    assert "Traceback" in said
+    assert "hunter2" not in said
 
 
 def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,6 +6,7 @@ import argparse
 import importlib
 import signal
 import sys
+import traceback
 from collections.abc import Sequence
 from types import FrameType
 from typing import Any
@@ -53,11 +54,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return int(args.run(args))
     except KeyboardInterrupt:
         if debug:
-            raise
+            _show_traceback()
         return EXIT_INTERRUPTED
     except StreamtrackError as error:
         if debug:
-            raise
+            _show_traceback()
+            return error.exit_code
         print(f"streamtrack: error: {redact(str(error))}", file=sys.stderr)
         return error.exit_code
     except BrokenPipeError:
@@ -65,10 +67,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         return EXIT_INTERRUPTED
     except Exception as error:
         if debug:
-            raise
+            _show_traceback()
+            return InternalError.exit_code
         text = redact(f"{type(error).__name__}: {error}")
         print(f"streamtrack: internal error: {text}. Please report it with the output of --debug.", file=sys.stderr)
         return InternalError.exit_code
+
+
+def _show_traceback() -> None:
+    print(redact(traceback.format_exc()), end="", file=sys.stderr)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
