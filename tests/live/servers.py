@@ -199,9 +199,12 @@ def wait_for(condition: Callable[[], bool], complaint: str) -> None:
         time.sleep(0.02)
 
 
-def looping(clip: Path, output: Sequence[str]) -> list[str]:
-    """Return the command that feeds ``clip`` to ``output`` in real time, again and again, until its stdin ends."""
-    feed = ["ffmpeg", "-v", "quiet", "-re", "-stream_loop", "-1", "-i", str(clip), "-c", "copy", *output]
+def looping(clip: Path, output: Sequence[str], *, paced: bool = True) -> list[str]:
+    """Return the command that feeds ``clip`` to ``output``, again and again, until its stdin ends.
+
+    In real time, or as fast as it is taken where it is not ``paced``.
+    """
+    feed = ["ffmpeg", "-v", "quiet", *["-re"] * paced, "-stream_loop", "-1", "-i", str(clip), "-c", "copy", *output]
     script = 'exec 3<&0; (cat <&3 >/dev/null; kill -9 0) & while :; do "$@" </dev/null; sleep 0.05; done'
     return ["sh", "-c", script, "sh", *feed]
 
@@ -391,9 +394,9 @@ class FfmpegFeed(Server):
     arguments: Sequence[str] = ()
     listens = True
 
-    def __init__(self, clips: Clips) -> None:
+    def __init__(self, clips: Clips, *, paced: bool = True) -> None:
         super().__init__()
-        self._clip = clips.mp4()
+        self._clip, self._paced = clips.mp4(), paced
 
     @property
     def url(self) -> str:
@@ -402,7 +405,7 @@ class FfmpegFeed(Server):
     def start(self) -> None:
         self.port = self.port or free_port()
         output = ["-f", self.form, *self.arguments, self.target.format(port=self.port)]
-        self._run(looping(self._clip, output))
+        self._run(looping(self._clip, output, paced=self._paced))
         if self.listens:
             self.wait_until_listening()
 
