@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import resource
+import weakref
 from pathlib import Path
 
 import pytest
@@ -66,6 +67,16 @@ def test_a_name_that_leaves_the_folder_is_refused(tmp_path: Path, name: str) -> 
 def test_without_a_folder_it_says_so() -> None:
     with pytest.raises(SinkError, match="--out"):
         JsonlSink().open(make_info(None))
+
+
+def test_nothing_is_kept_of_what_was_written(tmp_path: Path) -> None:
+    file = LineFile(tmp_path / "x.jsonl")
+    records = (record for record in [{"number": 1}])
+    gone = weakref.ref(records)
+    file.write(records)
+    file.close()
+    del records
+    assert gone() is None
 
 
 def test_a_full_disk_leaves_complete_lines(tmp_path: Path) -> None:

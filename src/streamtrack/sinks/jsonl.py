@@ -33,7 +33,8 @@ class LineFile:
         Raises:
             SinkError: the disk is full or the file cannot be written; lines written before stay complete.
         """
-        data = self._encoder.encode_lines(records)
+        # A list: msgspec 0.22 never lets go of any other iterable.
+        data = self._encoder.encode_lines(list(records))
         if not data:
             return
         try:

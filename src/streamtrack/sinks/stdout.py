@@ -39,7 +39,8 @@ class StdoutSink:
             self._write(self._ledger.finish())
 
     def _write(self, records: Iterable[Any]) -> None:
-        data = self._encoder.encode_lines(records)
+        # A list: msgspec 0.22 never lets go of any other iterable.
+        data = self._encoder.encode_lines(list(records))
         if not data:
             return
         try:
