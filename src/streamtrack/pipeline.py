@@ -378,7 +378,8 @@ class StagePipeline:
         """
         stats, dropped, detected, stale = self._stats, self._frames.stats.dropped, self.totals.frames, self._stale
         undelivered = 0 if self._finished else stats.delivered - detected - dropped - stale
-        ledger = Ledger(stats.seen, stats.strided, detected, 0, dropped + undelivered, stale, stats.corrupt)
+        dropped += undelivered + stats.dropped
+        ledger = Ledger(stats.seen, stats.strided, detected, 0, dropped, stale, stats.corrupt)
         if self._finished and sum(ledger[1:]) != ledger.seen:
             raise InternalError(f"The frame ledger does not add up: {ledger}. Please report this.")
         return ledger

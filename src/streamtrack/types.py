@@ -231,7 +231,7 @@ class SourceInfo:
 class SourceStats:
     """What a source did with the frames it saw; written by its own thread, read by others.
 
-    ``seen`` counts every frame of the stream so far: ``seen == strided + corrupt + delivered``.
+    ``seen`` counts every frame of the stream so far: ``seen == strided + corrupt + dropped + delivered``.
     """
 
     seen: int = 0
@@ -242,6 +242,8 @@ class SourceStats:
     ``strided``)."""
     corrupt: int = 0
     """Lost to damage in the stream: could not be decoded."""
+    dropped: int = 0
+    """Of a live feed, and never decoded, because decoding them all is slower than the feed."""
     delivered: int = 0
     damaged: int = 0
     """Delivered although the decoder marked them as damaged (part of ``delivered``)."""

@@ -16,12 +16,16 @@ from itertools import islice, pairwise
 from pathlib import Path
 
 import pytest
+from av.packet import Packet
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
 
 from streamtrack.api import SourceOptions
 from streamtrack.errors import ConfigError, SourceError, SourceOpenError
+from streamtrack.sources._avfeed import _Receiver
 from streamtrack.sources.live import LiveSource
 from streamtrack.testing.clips import indexed_frames, read_index, write_clip
-from streamtrack.types import FeedState, Frame
+from streamtrack.types import FeedState, Frame, SourceStats
 
 FPS = 25
 CLIP = 50
@@ -139,6 +143,7 @@ def test_a_feed_is_decoded_from_its_first_keyframe_with_its_own_time(clip: bytes
     assert [frame.pts_ns for frame in frames] == [n * 40_000_000 for n in range(40)]
     assert all(abs(frame.captured_ns - time.time_ns()) < 60e9 for frame in frames if frame.captured_ns is not None)
     assert {frame.captured_ns is None for frame in frames} == {False}
+    assert source.stats.dropped == 0
 
 
 def test_joined_in_the_middle_it_waits_for_a_keyframe_and_counts_what_it_left_out(clip: bytes) -> None:
@@ -166,6 +171,61 @@ def test_a_server_that_hangs_up_is_found_again_and_time_goes_on(clip: bytes) -> 
     assert all(a.pts_ns < b.pts_ns and a.index + 1 == b.index for a, b in pairwise(frames))
     assert source.stats.reconnects == 1
     assert [state for state, _ in told.states] == ["connecting", "live", "reconnecting", "live"]
+
+
+def late(clip: bytes, monkeypatch: pytest.MonkeyPatch, cost_s: float) -> tuple[list[int], SourceStats]:
+    """Return the numbers of the frames of a feed of 4 s of which each packet takes ``cost_s`` to decode."""
+    decode = _Receiver._decode
+
+    def slowly(self: _Receiver, packet: Packet[VideoStream]) -> list[VideoFrame]:
+        time.sleep(cost_s)
+        return decode(self, packet)
+
+    monkeypatch.setattr(_Receiver, "_decode", slowly)
+    frames: list[Frame] = []
+    with TcpServer(in_pieces(clip, 4.0)) as server:
+        source = LiveSource(f"tcp://127.0.0.1:{server.port}", SourceOptions(), reconnect=False)
+        source.open()
+        with contextlib.closing(source), pytest.raises(SourceError, match="ended the feed"):
+            frames.extend(source)
+    assert all(a.pts_ns < b.pts_ns and a.index + 1 == b.index for a, b in pairwise(frames))
+    stats = source.stats
+    assert stats.seen == stats.dropped + stats.corrupt + stats.delivered
+    assert (stats.corrupt, stats.damaged, stats.pts_repaired) == (0, 0, 0)
+    return numbers(frames), stats
+
+
+@pytest.mark.parametrize(
+    ("codec", "options"),
+    [
+        ("libx264", {"g": "20", "bf": "0", "sc_threshold": "0"}),
+        ("libx264", {"x264-params": "keyint=20:min-keyint=20:bframes=2:b-adapt=0:scenecut=0:open-gop=1"}),
+        ("libx265", {"x265-params": "keyint=20:min-keyint=20:bframes=2:b-adapt=0:scenecut=0:open-gop=1:log-level=0"}),
+        ("mpeg2video", {"g": "20", "bf": "0", "sc_threshold": "1000000000"}),
+    ],
+)
+def test_what_is_decoded_too_slowly_loses_frames_and_is_not_late(
+    codec: str, options: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    film = write_clip(tmp_path / "clip.ts", indexed_frames(200), codec=codec, rate=50, options=options).read_bytes()
+    seen, stats = late(film, monkeypatch, 0.05)
+    assert seen == sorted(set(seen))
+    # Decoders may hold the last few when the feed breaks off.
+    assert 195 <= stats.seen <= 200
+    assert stats.dropped > 40
+    assert max(seen) > 100
+
+
+def test_what_is_hardly_too_slow_loses_only_what_nothing_refers_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = {"x264-params": "keyint=250:bframes=1:b-adapt=0:scenecut=0"}
+    film = write_clip(tmp_path / "clip.ts", indexed_frames(200), rate=50, options=options).read_bytes()
+    seen, stats = late(film, monkeypatch, 0.028)
+    left_out = set(range(max(seen))) - set(seen)
+    assert len(left_out) > 10
+    assert stats.dropped - len(left_out) in range(3)
+    assert {number % 2 for number in left_out} == {min(left_out) % 2}
 
 
 def test_pictures_over_http_are_timed_by_their_arrival(jpegs: list[bytes]) -> None:

@@ -25,7 +25,7 @@ EPOCH_NS = 1_700_000_000 * NS_PER_S
 CAMERA = FeedInfo("h264", 25.0)
 
 Event = tuple[str, Any]
-"""A frame with its timestamp (s or None), a silence (s), a loss (frames), or the error that ends it."""
+"""A frame with its timestamp (s or None), a silence (s), a loss or frames left out (how many), or an error."""
 
 
 class FakeClock(Clock):
@@ -57,7 +57,7 @@ class Script:
     """A connection on which ``events`` happen, and then nothing more."""
 
     def __init__(self, clock: FakeClock, events: Sequence[Event], info: FeedInfo = CAMERA, **arrival: Any) -> None:
-        self.info, self.lost, self.closed = info, 0, False
+        self.info, self.lost, self.dropped, self.closed = info, 0, 0, False
         self._clock, self._arrival, self._silent_s = clock, arrival, 0.0
         self._events = iter(events)
 
@@ -75,6 +75,8 @@ class Script:
                 self._silent_s = value
             elif kind == "lose":
                 self.lost += value
+            elif kind == "drop":
+                self.dropped += value
             elif kind == "frame":
                 pts_ns = None if value is None else round(value * NS_PER_S)
                 return Arrival(Picture(), 64, 48, pts_ns, self._clock.now_ns, **self._arrival)
@@ -144,7 +146,7 @@ class World:
 
     def check_ledger(self) -> None:
         stats = self.source.stats
-        assert stats.seen == stats.strided + stats.corrupt + stats.delivered
+        assert stats.seen == stats.strided + stats.corrupt + stats.dropped + stats.delivered
 
 
 def test_a_healthy_feed_is_connecting_and_then_live() -> None:
@@ -419,6 +421,65 @@ def test_the_feeds_own_clock_is_believed_where_it_can_be(
         frames = world.frames(2)
     assert [frame.captured_ns for frame in frames] == [told_ns if believed else now_ns] * 2
     assert len(caplog.messages) == (not believed)
+
+
+class Reporting(Script):
+    """A camera that sees what it shows at once, and tells when: by its timestamp and its latest sender report."""
+
+    def __init__(self, clock: FakeClock, events: Sequence[Event], **arrival: Any) -> None:
+        super().__init__(clock, events, **arrival)
+        self.reported = True
+        self._zero_ns: int | None = None
+
+    def read(self, timeout_s: float) -> Arrival | None:
+        arrival = super().read(timeout_s)
+        if arrival is None or arrival.pts_ns is None:
+            return arrival
+        if self._zero_ns is None or arrival.pts_ns // NS_PER_S % 5 == 0:
+            self._zero_ns = self._clock.time_ns() - arrival.pts_ns
+        return arrival._replace(captured_ns=self._zero_ns + arrival.pts_ns)
+
+
+@pytest.mark.parametrize("to_s", [62.0, 3.0, 6.0, 9000.0])
+def test_after_timestamps_that_jump_the_feeds_clock_waits_for_its_next_report(
+    to_s: float, caplog: pytest.LogCaptureFixture
+) -> None:
+    world = World(lambda clock: Reporting(clock, [*playing(10.0), *playing(20.0, start=to_s)]))
+    with caplog.at_level(logging.WARNING, "streamtrack"):
+        world.source.open()
+        ages = [EPOCH_NS + world.clock.now_ns - (frame.captured_ns or 0) for frame in islice(world.source, 750)]
+    assert max(ages) == min(ages) == 0
+    assert not caplog.messages
+
+
+def test_a_stalled_network_does_not_move_the_times_of_capture() -> None:
+    burst: list[Event] = [("frame", 11 + n * PERIOD_S) for n in range(75)]
+    world = World(lambda clock: Reporting(clock, [*playing(11), ("silence", 3.0), *burst, *playing(9, start=14)]))
+    times = [frame.captured_ns or 0 for frame in world.frames(550)]
+    assert all(b - a == 40_000_000 for a, b in pairwise(times))
+
+
+def test_what_was_left_out_is_counted_and_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    events = [*playing(1), ("drop", 3), *playing(1, start=1.2), ("drop", 4), *playing(1, start=2.3)]
+    world = World([*events, ("drop", 2), broken()], [*playing(80), ("drop", 1), *playing(1, start=81)])
+    with caplog.at_level(logging.WARNING, "streamtrack"):
+        assert world.frames(75 + 2000)[-1].index == 2074
+    world.check_ledger()
+    assert world.source.stats.dropped == 9
+    assert [message for message in caplog.messages if "slower than the feed" in message] == caplog.messages[:1]
+    with caplog.at_level(logging.WARNING, "streamtrack"):
+        world.frames(10)
+    assert (world.source.stats.dropped, len(caplog.messages)) == (10, 2)
+    assert "***@camera" in caplog.messages[1]
+
+
+def test_leaving_out_everything_up_to_a_keyframe_is_no_silence_but_not_for_ever() -> None:
+    waiting: list[Event] = [event for _ in range(1000) for event in (("drop", 25), ("silence", 1.0))]
+    world = World([*playing(5), *waiting[:80], *playing(5, start=45), *waiting], playing(1, start=5))
+    world.frames(255)
+    assert world.states == ["connecting", "live", "stalled", "reconnecting", "live"]
+    (at_s,) = (at_s for at_s, state, _ in world.told if state == "reconnecting")
+    assert 110 < at_s < 116
 
 
 def test_without_a_clock_of_its_own_a_frame_was_captured_when_it_arrived() -> None:

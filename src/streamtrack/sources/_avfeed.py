@@ -21,6 +21,8 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from streamtrack.errors import SourceOpenError, redact
+from streamtrack.sources._bitstream import roles_of
+from streamtrack.sources._catchup import Backlog, CatchUp
 from streamtrack.sources._connection import Arrival, FeedError, FeedInfo, ThreadedConnection
 from streamtrack.sources._container import hide_secrets, reason
 from streamtrack.sources._losses import Losses
@@ -202,6 +204,15 @@ def _is_untimed(container: InputContainer) -> bool:
     return bool(container.format.flags & _NO_TIMESTAMPS)
 
 
+def _catch_up(container: InputContainer, stream: VideoStream, info: FeedInfo) -> CatchUp | None:
+    """Return what leaves out packets of a feed that is decoded too slowly; None where it may be late."""
+    if info.in_bursts or info.duration_s is not None or _is_untimed(container):
+        return None
+    context, codec = stream.codec_context, stream.codec_context.codec
+    roles = roles_of(codec.canonical_name, context.extradata, intra_only=codec.intra_only)
+    return CatchUp(roles, intra_only=codec.intra_only)
+
+
 class _Receiver:
     """Decodes a feed packet by packet, since ``container.decode()`` would end at the first damaged one."""
 
@@ -215,8 +226,12 @@ class _Receiver:
         self._before = 0
         """Packets before the first keyframe."""
         self._first_pts: int | None = None
+        self._backlog, self._waited_ns = Backlog(), 0
+        self._catch_up = _catch_up(container, stream, connection.info)
         self._captures: dict[int, int] = {}
         """Wall clock in ns by the timestamp of pictures that are being decoded."""
+        self._told = False
+        """Whether the sender's clock has been told."""
 
     def arrivals(self) -> Generator[Arrival]:
         """Yield the pictures until the end of the feed.
@@ -227,7 +242,8 @@ class _Receiver:
         for packet in self._packets():
             if self._connection.closed.is_set():
                 return
-            for frame in self._decode(packet):
+            frames = self._catching_up(packet)
+            for frame in self._decode(packet) if frames is None else frames:
                 yield self._arrival(frame)
             self._connection.lost = self._before + self._losses.lost
 
@@ -236,7 +252,7 @@ class _Receiver:
         packets = self._container.demux(self._stream)
         while True:
             try:
-                packet = next(packets)
+                packet = self._next(packets)
             except StopIteration:
                 return
             # PyAV raises IndexError where a new stream appears.
@@ -250,6 +266,38 @@ class _Receiver:
             failures = 0
             if packet.size:
                 yield packet
+
+    def _next(self, packets: Iterator[Packet[VideoStream]]) -> Packet[VideoStream]:
+        """Return the next packet, and note for how long there was none."""
+        began_ns, worked_ns = time.monotonic_ns(), time.thread_time_ns()
+        packet = next(packets)
+        self._waited_ns = time.monotonic_ns() - began_ns - (time.thread_time_ns() - worked_ns)
+        return packet
+
+    def _catching_up(self, packet: Packet[VideoStream]) -> list[VideoFrame] | None:
+        """Return None for a packet to decode; for one to leave out, the pictures that the decoder still held."""
+        if self._catch_up is None:
+            return None
+        stamp, unit = (packet.pts if packet.dts is None else packet.dts), packet.time_base
+        stamp_ns = None if stamp is None else stamp * unit.numerator * NS_PER_S // unit.denominator
+        now_ns = time.monotonic_ns()
+        behind_ns = self._backlog.behind_ns(stamp_ns, self._waited_ns, now_ns)
+        held = not self._catch_up.until_keyframe
+        if not self._begun or not self._catch_up.leaves_out(packet, behind_ns, now_ns):
+            return None
+        self._connection.dropped += 1
+        return self._drain() if held and self._catch_up.until_keyframe else []
+
+    def _drain(self) -> list[VideoFrame]:
+        """Return what the decoder holds, and let it begin anew with the packet that it is given next."""
+        try:
+            frames = [frame for frame in self._stream.decode(None) if self._is_whole(frame)]
+        except av.FFmpegError:
+            self._losses.failed()
+            frames = []
+        self._losses.ended()
+        self._stream.codec_context.flush_buffers()
+        return frames
 
     def _decode(self, packet: Packet[VideoStream]) -> list[VideoFrame]:
         """Return the pictures that a packet brought to light, from the first keyframe on."""
@@ -286,6 +334,10 @@ class _Receiver:
         """Remember what the sender's clock said when the picture in ``packet`` was captured (RTCP sender reports)."""
         if packet.pts is None or not packet.has_sidedata("prft"):
             return
+        if not self._told:
+            # FFmpeg gives the first packet that has one the time of the frame after it.
+            self._told = True
+            return
         # AVProducerReferenceTime (libavcodec/defs.h): int64 wall clock in us, int flags.
         (wallclock_us,) = struct.unpack_from("=q", bytes(packet.get_sidedata("prft")))
         if len(self._captures) >= _MAX_CAPTURES:
@@ -294,7 +346,8 @@ class _Receiver:
 
     def _arrival(self, frame: VideoFrame) -> Arrival:
         arrived_ns = time.monotonic_ns()
-        pts, unit = (None if self._untimed else frame.pts), frame.time_base
+        # A frame that the decoder still held does not know its unit.
+        pts, unit = (None if self._untimed else frame.pts), frame.time_base or self._stream.time_base
         picture = AvPicture(frame)
         return Arrival(
             picture=picture,

@@ -69,6 +69,8 @@ class Connection(Protocol):
     """Known once the first picture has been read."""
     lost: int
     """Pictures that came in and could not be decoded, those before the first keyframe included."""
+    dropped: int
+    """Pictures that came in and were left out, because decoding them all is slower than the feed."""
 
     def read(self, timeout_s: float) -> Arrival | None:
         """Return the next picture, or None if none has come within ``timeout_s``.
@@ -92,13 +94,13 @@ class ThreadedConnection:
 
     Args:
         pictures: called on the thread with the connection; yields until the end, and raises ``FeedError`` where it
-            breaks off. It sets ``info`` before the first picture and keeps ``lost`` up to date. Its ``finally`` is
-            where it releases what it holds.
+            breaks off. It sets ``info`` before the first picture and keeps ``lost`` and ``dropped`` up to date. Its
+            ``finally`` is where it releases what it holds.
     """
 
     def __init__(self, pictures: Callable[[ThreadedConnection], Generator[Arrival]]) -> None:
         self.info = FeedInfo("", 0.0)
-        self.lost = 0
+        self.lost = self.dropped = 0
         self.closed = threading.Event()
         """Set once nobody wants any more."""
         self._arrivals: deque[Arrival] = deque()

@@ -15,6 +15,9 @@ _MAX_BEHIND = 6
 _UNKNOWN_STEP_NS = 40_000_000
 # How long a feed in bursts may be late all the time before being late is what it is from now on.
 _PATIENCE_NS = 10 * NS_PER_S
+# A sender says about every 5 s what its clock is at a timestamp; twice that, and it has been set.
+_CLOCK_SET_NS = 10 * NS_PER_S
+_MAX_SLIP_NS = NS_PER_S
 
 
 class LiveTime:
@@ -86,6 +89,35 @@ class LiveTime:
         self._time_ns = self._later(time_ns)
         self._pts, self._arrived_ns, self._behind = pts_ns, arrived_ns, 0
         return self._time_ns
+
+
+class CaptureTime:
+    """Says whether to believe when a feed tells that a picture was captured.
+
+    It works that out from the timestamp, by its latest sender report. After a timestamp that jumped it is wrong by as
+    much, until the next report.
+    """
+
+    def __init__(self) -> None:
+        self._ahead_ns: int | None = None
+        """How far the told time is ahead of that of the run, as last believed."""
+        self._slipped_ns: int | None = None
+        """Since when it is not."""
+
+    def is_steady(self, told_ns: int, pts_ns: int) -> bool:
+        """Return whether it goes on as before, or has gone on otherwise for long enough.
+
+        Args:
+            told_ns: when the picture was captured, as the feed tells.
+            pts_ns: its time in the run, by ``LiveTime``.
+        """
+        ahead_ns = told_ns - pts_ns
+        if self._ahead_ns is not None and abs(ahead_ns - self._ahead_ns) > _MAX_SLIP_NS:
+            self._slipped_ns = pts_ns if self._slipped_ns is None else self._slipped_ns
+            if pts_ns - self._slipped_ns < _CLOCK_SET_NS:
+                return False
+        self._ahead_ns, self._slipped_ns = ahead_ns, None
+        return True
 
 
 class Pacer:

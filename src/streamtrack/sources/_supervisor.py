@@ -26,7 +26,7 @@ from streamtrack.api import SourceOptions
 from streamtrack.errors import ConfigError, SourceError, SourceOpenError, redact
 from streamtrack.sources._backoff import Backoff
 from streamtrack.sources._connection import Arrival, Connection, FeedEnded, FeedError
-from streamtrack.sources._livetime import LiveTime, Pacer
+from streamtrack.sources._livetime import CaptureTime, LiveTime, Pacer
 from streamtrack.sources._timeline import Timeline
 from streamtrack.sources.sampling import choose
 from streamtrack.types import NS_PER_S, FeedState, Frame, SourceInfo, SourceStats
@@ -39,6 +39,8 @@ _STALL_PERIODS: Final = 5
 _KEYFRAME_PATIENCE: Final = 6
 """So many times as long as for a first frame is waited while frames come that cannot be decoded yet."""
 _HEALTHY_S: Final = 60.0
+# Falling behind a feed is told again only if it had kept up for so long.
+_KEPT_UP_NS: Final = 60 * NS_PER_S
 # Rates that feeds declare and do not have: the clock of the container, or that of fields.
 MAX_RATE: Final = 240.0
 _MEASURED_S: Final = 0.5
@@ -106,14 +108,17 @@ class _Watchdog:
             give_up_ns: when the search for a first frame ends.
         """
         self._policy, self._connection = policy, connection
+        self._patience_ns = policy.first_frame_s * NS_PER_S
         self._began_ns = self._fed_ns = now_ns
         self._give_up_ns = give_up_ns
-        self._lost = 0
+        self._lost = self._dropped = 0
+        self._pictured_ns = now_ns
         self._connected = False
 
     def fed(self, now_ns: int) -> None:
         """Note that there was a frame."""
-        self._fed_ns, self._connected = now_ns, True
+        self._fed_ns = self._pictured_ns = now_ns
+        self._connected = True
 
     def silent_s(self, now_ns: int) -> float:
         """Return for how long there was nothing."""
@@ -143,10 +148,13 @@ class _Watchdog:
         Raises:
             FeedError: it has.
         """
-        lost = self._connection.lost
+        lost, dropped = self._connection.lost, self._connection.dropped
         if not self._connected and lost > self._lost:
             # Frames do come, and a keyframe may yet: with some cameras that takes most of a minute.
             self._fed_ns, self._lost = now_ns, lost
+        if dropped > self._dropped and now_ns - self._pictured_ns < _KEYFRAME_PATIENCE * self._patience_ns:
+            # Likewise where all is left out up to a keyframe.
+            self._fed_ns, self._dropped = now_ns, dropped
         waited_s = self.waited_s(now_ns)
         if self._connected:
             if self.silent_s(now_ns) >= self.patience_s():
@@ -207,14 +215,17 @@ class Supervisor:
         self._stopped = threading.Event()
         self._connection: Connection | None = None
         self._abandoned: list[Connection] = []
-        self._lost = 0
-        """Pictures lost by the connections before this one."""
+        self._lost = self._dropped = 0
+        """Pictures lost, and left out, by the connections before this one."""
+        self._late_ns: int | None = None
+        """When pictures were last left out."""
         self._state: FeedState = "connecting"
         self._attempt = 0
         self._was_live = self._finite = False
         self._latest_ns = self._live_ns = 0
         """When the latest frame came (before any: when the search began), and when this connection's first one did."""
         self._time: LiveTime | Timeline = LiveTime()
+        self._capture_time = CaptureTime()
         self._told_of_clock = False
 
     def open(self) -> SourceInfo:
@@ -298,21 +309,35 @@ class Supervisor:
             if wanted:
                 stats.damaged += arrival.damaged
                 stats.pts_repaired += repaired
-                captured_ns = None if self._finite else self._captured_ns(arrival)
+                captured_ns = None if self._finite else self._captured_ns(arrival, pts_ns)
                 yield Frame(index, pts_ns, arrival.width, arrival.height, arrival.picture, captured_ns)
             index += 1
         self._count()
 
     def _count(self) -> None:
-        stats = self.stats
-        stats.corrupt = self._lost + (self._connection.lost if self._connection else 0)
-        stats.seen = stats.strided + stats.corrupt + stats.delivered
+        stats, connection = self.stats, self._connection
+        stats.corrupt = self._lost + (connection.lost if connection else 0)
+        dropped = self._dropped + (connection.dropped if connection else 0)
+        if dropped > stats.dropped:
+            self._tell_of_being_late()
+        stats.dropped = dropped
+        stats.seen = stats.strided + stats.corrupt + stats.dropped + stats.delivered
 
-    def _captured_ns(self, arrival: Arrival) -> int:
+    def _tell_of_being_late(self) -> None:
+        now_ns, late_ns = self._clock.monotonic_ns(), self._late_ns
+        if late_ns is None or now_ns - late_ns > _KEPT_UP_NS:
+            _log.warning(
+                "Decoding %s is slower than the feed: frames are left out so that it is not late. A smaller or "
+                "slower stream of the camera costs less.",
+                self._label,
+            )
+        self._late_ns = now_ns
+
+    def _captured_ns(self, arrival: Arrival, pts_ns: int) -> int:
         """Return when a picture was captured, UTC: as the feed tells where that can be true, else its arrival."""
         arrived_ns = self._clock.time_ns() - (self._clock.monotonic_ns() - arrival.arrived_ns)
         told_ns = arrival.captured_ns
-        if told_ns is None:
+        if told_ns is None or not self._capture_time.is_steady(told_ns, pts_ns):
             return arrived_ns
         age_ns = arrived_ns - told_ns
         if -_MAX_AHEAD_NS <= age_ns <= _MAX_AGE_NS:
@@ -395,6 +420,7 @@ class Supervisor:
             reason = f"back after {gone_s:.1f} s (attempt {self._attempt})"
             if isinstance(self._time, LiveTime):
                 self._time.reconnected()
+            self._capture_time = CaptureTime()
         else:
             reason = f"first frame after {waited_s:.1f} s"
             if connection.info.duration_s is not None:
@@ -421,6 +447,7 @@ class Supervisor:
         if connection is not None:
             connection.close()
             self._lost += connection.lost
+            self._dropped += connection.dropped
             self._abandoned.append(connection)
             self._count()
         self._abandoned = [other for other in self._abandoned if not getattr(other, "ended", True)]

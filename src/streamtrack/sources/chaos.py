@@ -243,7 +243,7 @@ class _Connection:
     ) -> None:
         self.info = info
         self._player, self._on_end = player, on_end
-        self.lost, self._lost_before = 0, player.lost
+        self.lost, self.dropped, self._lost_before = 0, 0, player.lost
         holding = {fault.name for fault in faults if fault.name not in BREAKS and fault.holds(opened_ns)}
         self._error: FeedError | None = None
         if "refuse" in holding:
