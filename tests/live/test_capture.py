@@ -15,7 +15,7 @@ from streamtrack.testing.models import write_square_detector
 
 pytestmark = needs_servers
 
-# GStreamer's server reports its clock for the first time within five seconds.
+# GStreamer's server reports its clock after two seconds.
 FRAMES = 200
 
 
