@@ -195,6 +195,15 @@ def test_a_live_feed_drops_what_is_late_and_counts_it() -> None:
     assert ledger.dropped_queue == 50 - len(indexes) > 0
 
 
+def test_what_a_source_left_out_because_decoding_was_late_is_dropped() -> None:
+    source = ScriptedSource(10)
+    source.stats.dropped = source.stats.seen = 7
+    with make(source, ScriptedDetector()) as pipeline:
+        assert len(list(pipeline)) == 10
+    ledger = pipeline.ledger()
+    assert (ledger.seen, ledger.detected, ledger.dropped_queue) == (17, 10, 7)
+
+
 def test_only_the_newest_frame_of_a_live_feed_waits() -> None:
     """A detector that is ten times too slow sees the frame of that moment, not the one of a queue ago."""
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import struct
+
 import pytest
 
-from streamtrack.sources._avfeed import escaped, target
+from streamtrack.sources._avfeed import Captures, escaped, target
 
 
 @pytest.mark.parametrize(
@@ -44,3 +46,12 @@ def test_each_kind_of_source_is_asked_for_in_its_own_way() -> None:
     assert ask("v4l2:/dev/video2") == ("/dev/video2", "v4l2", {})
     assert ask("avfoundation:0") == ("0", "avfoundation", {})
     assert ask("dshow:video=My Camera") == ("video=My Camera", "dshow", {})
+
+
+def test_the_first_reference_time_is_that_of_another_frame_and_is_not_used() -> None:
+    captures = Captures()
+    for pts in range(1000):
+        captures.note(pts, struct.pack("=qi", 1_700_000_000_000_000 + pts, 24))
+    assert captures.take(0) is None
+    assert captures.take(999) == 1_700_000_000_000_999_000
+    assert captures.take(999) is None

@@ -213,6 +213,34 @@ def _catch_up(container: InputContainer, stream: VideoStream, info: FeedInfo) ->
     return CatchUp(roles, intra_only=codec.intra_only)
 
 
+class Captures:
+    """What the sender's clock said when pictures were captured (RTCP sender reports), by their timestamp."""
+
+    def __init__(self) -> None:
+        self._times_ns: dict[int, int] = {}
+        self._begun = False
+
+    def note(self, pts: int, reference: bytes) -> None:
+        """Remember the reference time of a packet.
+
+        Args:
+            pts: its timestamp.
+            reference: an AVProducerReferenceTime (libavcodec/defs.h): int64 wall clock in us, int flags.
+        """
+        if not self._begun:
+            # FFmpeg gives the first packet that has one the time of the frame after it.
+            self._begun = True
+            return
+        if len(self._times_ns) >= _MAX_CAPTURES:
+            self._times_ns.clear()
+        (wallclock_us,) = struct.unpack_from("=q", reference)
+        self._times_ns[pts] = wallclock_us * 1000
+
+    def take(self, pts: int) -> int | None:
+        """Return when the picture with this timestamp was captured, in ns since the epoch; None if nobody told."""
+        return self._times_ns.pop(pts, None)
+
+
 class _Receiver:
     """Decodes a feed packet by packet, since ``container.decode()`` would end at the first damaged one."""
 
@@ -228,10 +256,7 @@ class _Receiver:
         self._first_pts: int | None = None
         self._backlog, self._waited_ns = Backlog(), 0
         self._catch_up = _catch_up(container, stream, connection.info)
-        self._captures: dict[int, int] = {}
-        """Wall clock in ns by the timestamp of pictures that are being decoded."""
-        self._told = False
-        """Whether the sender's clock has been told."""
+        self._captures = Captures()
 
     def arrivals(self) -> Generator[Arrival]:
         """Yield the pictures until the end of the feed.
@@ -305,7 +330,8 @@ class _Receiver:
             self._begun, self._first_pts = True, packet.pts
         if self._begun:
             self._losses.sent(packet.pts, damaged=packet.is_corrupt)
-            self._note_capture(packet)
+            if packet.pts is not None and packet.has_sidedata("prft"):
+                self._captures.note(packet.pts, bytes(packet.get_sidedata("prft")))
         else:
             self._before += 1
             if not self._judges:
@@ -330,20 +356,6 @@ class _Receiver:
         self._losses.received(frame.pts, damaged=frame.is_corrupt)
         return True
 
-    def _note_capture(self, packet: Packet[VideoStream]) -> None:
-        """Remember what the sender's clock said when the picture in ``packet`` was captured (RTCP sender reports)."""
-        if packet.pts is None or not packet.has_sidedata("prft"):
-            return
-        if not self._told:
-            # FFmpeg gives the first packet that has one the time of the frame after it.
-            self._told = True
-            return
-        # AVProducerReferenceTime (libavcodec/defs.h): int64 wall clock in us, int flags.
-        (wallclock_us,) = struct.unpack_from("=q", bytes(packet.get_sidedata("prft")))
-        if len(self._captures) >= _MAX_CAPTURES:
-            self._captures.clear()
-        self._captures[packet.pts] = wallclock_us * 1000
-
     def _arrival(self, frame: VideoFrame) -> Arrival:
         arrived_ns = time.monotonic_ns()
         # A frame that the decoder still held does not know its unit.
@@ -355,7 +367,7 @@ class _Receiver:
             height=picture.height,
             pts_ns=pts * unit.numerator * NS_PER_S // unit.denominator if pts is not None and unit else None,
             arrived_ns=arrived_ns,
-            captured_ns=self._captures.pop(pts, None) if pts is not None else None,
+            captured_ns=self._captures.take(pts) if pts is not None else None,
             damaged=frame.is_corrupt,
         )
 
