@@ -16,7 +16,7 @@ from streamtrack.testing.models import write_square_detector
 pytestmark = needs_servers
 
 # GStreamer's server reports its clock after two seconds.
-FRAMES = 200
+FRAMES = 110
 
 
 def test_records_say_when_their_frames_were_captured(clips: Clips, tmp_path: Path) -> None:
