@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import msgspec
 import numpy as np
@@ -70,6 +70,10 @@ class Source(Protocol):
         ...
 
 
+def _unsaid(text: str) -> None:
+    """Tell nobody."""
+
+
 class BackendOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What any runtime is asked for."""
 
@@ -79,6 +83,17 @@ class BackendOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """Threads for one inference; 0 lets the backend choose."""
     input_size: tuple[int, int] | None = None
     """(height, width) in px to fix a model's free input size to; None leaves it as the model has it."""
+    batch: int = 1
+    """Pictures that one call shall take, where the model and the device gain from it."""
+    precision: Literal["auto", "fp32", "fp16", "int8"] = "auto"
+    """What to compute in; ``auto`` is what the device does best without drifting."""
+    provider: str = ""
+    """Which of a runtime's own ways to run (``cpu``, ``cuda``, ``tensorrt``, ``coreml`` of ONNX Runtime); empty: that
+    of the device."""
+    cache_dir: Path | None = None
+    """Where what is compiled for this machine is kept; None for nowhere."""
+    say: Callable[[str], None] = _unsaid
+    """Told in one line what a person should know, such as how far a long build is."""
 
 
 class Session(Protocol):
