@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -14,7 +15,7 @@ from streamtrack.errors import ConfigError, FetchError, ModelLoadError
 from streamtrack.fetch import Asset, FetchedAsset
 from streamtrack.models import zoo
 from streamtrack.models.heads import HEADS
-from streamtrack.models.zoo import AUTO_ORDER, ZOO, entry_named, resolve
+from streamtrack.models.zoo import AUTO_ORDER, ZOO, entry_named, names_of, resolve
 
 
 class Network:
@@ -153,6 +154,19 @@ def test_an_unknown_head_is_a_config_error(tmp_path: Path) -> None:
 def test_the_head_that_a_zoo_model_has_may_be_said(network: Any, tmp_path: Path) -> None:
     network()
     assert resolve("yunet", "yunet", tmp_path, say=refuse).name == "yunet"
+
+
+def test_an_embedder_is_no_detector(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(ZOO, "vector", replace(ZOO["yunet"], kind="embedder"))
+    assert "vector" in names_of("embedder")
+    assert "vector" not in names_of("detector")
+    with pytest.raises(
+        ConfigError, match=r"'vector' is an embedder .* --embed-model vector, and a detector as --model"
+    ):
+        resolve("vector", None, tmp_path, say=refuse)
+    with pytest.raises(ConfigError) as caught:
+        resolve("other", None, tmp_path, say=refuse)
+    assert "vector" not in str(caught.value)
 
 
 def test_entries_by_name() -> None:

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 from streamtrack.errors import ConfigError, FetchError, ModelLoadError, did_you_mean
 from streamtrack.fetch import Asset, fetch, sha256_of
@@ -24,6 +24,8 @@ class ZooEntry:
     """SPDX identifier."""
     origin: str
     """Page of the people who made it."""
+    kind: Literal["detector", "embedder"] = "detector"
+    """What it is for: an embedder maps a crop to a vector and finds nothing."""
 
     @property
     def name(self) -> str:
@@ -83,6 +85,11 @@ class ResolvedModel:
     """Why it is not the first choice of ``auto``; else empty."""
 
 
+def names_of(kind: Literal["detector", "embedder"]) -> tuple[str, ...]:
+    """Return the names of all models of one kind."""
+    return tuple(name for name, entry in ZOO.items() if entry.kind == kind)
+
+
 def entry_named(name: str) -> ZooEntry:
     """Return an entry of the zoo.
 
@@ -104,10 +111,16 @@ def resolve(model: str, head: str | None, cache_dir: Path, *, say: Callable[[str
         say: told in one line what a person should know.
 
     Raises:
-        ConfigError: there is no such name or head.
+        ConfigError: there is no such name or head, or the name is that of an embedder.
         FetchError: it cannot be fetched.
         ModelLoadError: there is no such file, or it cannot be read.
     """
+    detectors = names_of("detector")
+    if model in ZOO and model not in detectors:
+        raise ConfigError(
+            f"'{model}' is an embedder and detects nothing: give it as --embed-model {model}, "
+            f"and a detector as --model ({', '.join((AUTO, *detectors))})."
+        )
     if model == AUTO or model in ZOO:
         if head is not None and not (model in ZOO and ZOO[model].spec.head == head):
             raise ConfigError(f"--head {head} is for a model given by path; '{model}' brings its own.")
@@ -116,10 +129,10 @@ def resolve(model: str, head: str | None, cache_dir: Path, *, say: Callable[[str
     if path.is_file():
         return _from_file(path, head)
     if path.suffix or path.name != model:
-        raise ModelLoadError(f"There is no model file '{model}'. Known by name: {', '.join((AUTO, *ZOO))}.")
+        raise ModelLoadError(f"There is no model file '{model}'. Known by name: {', '.join((AUTO, *detectors))}.")
     raise ConfigError(
-        f"There is no model '{model}'.{did_you_mean(model, (AUTO, *ZOO))} "
-        f"Known are {', '.join((AUTO, *ZOO))}, or the path of an ONNX file."
+        f"There is no model '{model}'.{did_you_mean(model, (AUTO, *detectors))} "
+        f"Known are {', '.join((AUTO, *detectors))}, or the path of an ONNX file."
     )
 
 
