@@ -97,7 +97,11 @@ class BackendOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
 
 class Session(Protocol):
-    """A loaded model. Created, used and closed on one thread: the inference thread."""
+    """A loaded model. Created, used and closed on one thread: the inference thread.
+
+    One that computes in less than fp32 says so in an attribute ``precision`` (``fp16`` or ``int8``): by it the parity
+    gate knows how far its boxes may be from those of the CPU.
+    """
 
     max_batch: int
     """Largest first dimension that ``run`` takes."""
@@ -121,7 +125,12 @@ class Session(Protocol):
 
 
 class Backend(Protocol):
-    """Turns a model file into a session. Constructed without arguments, cheap until ``load``."""
+    """Turns a model file into a session. Constructed without arguments, cheap until ``load``.
+
+    One that cannot run everywhere offers a further method ``unavailable(device: str) -> str | None``, which says in
+    words, and cheaply, why it cannot run on ``cpu``, ``cuda`` or ``mps`` of this machine, or None where it can as far
+    as it can tell without loading a model. ``--device auto`` asks it, and goes on to the next backend with this reason.
+    """
 
     name: str
 
