@@ -50,6 +50,8 @@ MAY_IMPORT = {
     "fetch": Row("errors"),
     "folder": Row("errors", "msgspec"),
     "models": Row(f"{VALUES} fetch", "numpy numba msgspec", lazily="onnx"),
+    # Of the tracker it takes only the way to compile a kernel.
+    "models.warping": Row(f"{VALUES} models tracking", "numpy"),
     "sources": Row(VALUES, "numpy av"),
     # Of the tracker it takes only the way to compile a kernel.
     "sources._shrinking": Row(f"{VALUES} sources tracking", "numpy av"),
