@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import os
+import contextlib
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import onnxruntime as ort
 
 from streamtrack.api import BackendOptions
-from streamtrack.errors import BackendError, ModelLoadError
+from streamtrack.errors import BackendError, InferenceError, ModelLoadError
 from streamtrack.models.spec import ModelSpec
-from streamtrack_onnx.session import OnnxSession, first_line
+from streamtrack.types import Float32Array
+from streamtrack_onnx import providers, tuning
+from streamtrack_onnx.session import OnnxSession, first_line, is_out_of_memory
 
-_PROVIDERS: Final = {
-    "cpu": ("CPUExecutionProvider", "onnxruntime"),
-    "cuda": ("CUDAExecutionProvider", "onnxruntime-gpu"),
-    "mps": ("CoreMLExecutionProvider", "onnxruntime on macOS"),
-}
-_MOST_THREADS = 4
-"""Detectors of a few milliseconds stop gaining here, and the decoder wants cores too."""
+_Shape = tuple[int | str | None, ...]
 _FATAL_ONLY = 4
 
 
@@ -29,69 +26,157 @@ class OnnxBackend:
 
     name = "onnx"
 
+    def unavailable(self, device: str) -> str | None:
+        """Say why this ONNX Runtime cannot run on ``device``; see ``streamtrack.api.Backend``."""
+        try:
+            providers.choose(BackendOptions(device=device))
+        except BackendError as error:
+            return str(error)
+        return None
+
     def load(self, model: Path, spec: ModelSpec, options: BackendOptions) -> OnnxSession:
         """Load ``model``; see ``streamtrack.api.Backend.load``.
 
         The stored size of the input is replaced where ``options.input_size`` gives another, and made free where the
-        spec says that the model takes any.
+        spec says that the model takes any. Where the model's batch is free, ``options.batch`` pictures are taken at
+        once; on the CPU nothing is gained by more than one. With ``options.threads == 0`` and a cache the number of
+        threads is measured once for this machine and model.
         """
         # What people run on their own machine is nobody else's business.
         ort.disable_telemetry_events()
-        device, provider = _provider(options.device)
+        provider = providers.choose(options)
         if not model.is_file():
             raise ModelLoadError(f"There is no model file {model}.")
-        threads = options.threads or default_threads()
-        session = _create(str(model), model, provider, threads)
-        shape = _input_shape(session, model)
-        wanted = _corrected(shape, spec, options)
-        if wanted is not None or session.get_overridable_initializers():
-            session = _create(_rewritten(model, wanted), model, provider, threads)
-        loaded = OnnxSession(session, device, str(model))
-        if wanted is not None:
-            _try(loaded, spec, options, model)
-        return loaded
+        loading = _Loading(model, spec, options, provider)
+        session = OnnxSession(loading.open(), provider.device, str(model), batch=options.batch, say=options.say)
+        session.precision = "fp32" if options.precision == "auto" else options.precision
+        if loading.reshaped:
+            _try(session, spec, options, model)
+        if session.max_batch > 1 and session.input_shape[0] is None:
+            _try_batch(session, spec, options)
+        return session
+
+    def quantize(
+        self, model: Path, out: Path, spec: ModelSpec, batches: Iterable[Float32Array], say: Callable[[str], None]
+    ) -> None:
+        """Write a copy of ``model`` that computes in int8; see ``streamtrack_onnx.quantizing.quantize``."""
+        from streamtrack_onnx import quantizing  # half a second to import
+
+        options = BackendOptions(device="cpu", threads=1)
+        quantizing.quantize(_Loading(model, spec, options, providers.CPU).corrected(), out, batches, say)
 
 
-def default_threads() -> int:
-    """Return how many threads one inference gets when nobody says: the CPUs this process may use, 4 at most."""
-    affinity = getattr(os, "sched_getaffinity", None)  # not on macOS and Windows
-    available = len(affinity(0)) if affinity else os.cpu_count() or 1
-    return min(available, _MOST_THREADS)
+class _Loading:
+    """A model on its way to a session: what is in the file, and what of it is changed."""
+
+    def __init__(self, model: Path, spec: ModelSpec, options: BackendOptions, provider: providers.Provider) -> None:
+        self._model, self._options, self._provider = model, options, provider
+        self._on_cpu = provider is providers.CPU
+        # Elsewhere it may take minutes to compile: look at the model on the CPU first, where it loads at once.
+        self._probe = self._create(str(model), providers.CPU, options.threads or tuning.default_threads())
+        self._shape = _input_shape(self._probe, model)
+        self._input = self._probe.get_inputs()[0].name
+        self._wanted = _corrected(self._shape, spec, options)
+        self._size = options.input_size or _fixed_size(self._shape, self.reshaped) or spec.input_size
+
+    @property
+    def reshaped(self) -> bool:
+        """Whether the input's shape is not the one in the file."""
+        return self._wanted is not None
+
+    def corrected(self) -> bytes:
+        """Return the model with its input's new shape and its weights constant."""
+        from streamtrack_onnx import graph  # onnx takes a tenth of a second to import
+
+        return graph.rewrite(self._model, self._wanted)
+
+    def open(self) -> Any:
+        """Return an ``onnxruntime.InferenceSession``."""
+        self._check_precision()
+        changed = self.reshaped or bool(self._probe.get_overridable_initializers())
+        source = self.corrected() if changed else str(self._model)
+        threads = self._options.threads or tuning.default_threads()
+        opened = {threads: self._probe} if self._on_cpu and not changed else {}
+        if self._on_cpu and not self._options.threads and self._options.cache_dir is not None:
+            threads = self._measured_threads(source, opened, self._options.cache_dir)
+        self._probe = None  # two copies of a model are one too many
+        return opened.get(threads) or self._create(source, self._provider, threads)
+
+    def _measured_threads(self, source: str | bytes, opened: dict[int, Any], cache_dir: Path) -> int:
+        circumstances = (self._size, ort.__version__, *tuning.machine())
+        file = cache_dir / "onnx" / f"threads-{tuning.identify(self._model, *circumstances)}.json"
+        picture = np.random.default_rng(0).uniform(0, 255, (_rows(self._shape, self._wanted), 3, *self._size))
+        feed = {self._input: picture.astype(np.float32)}
+
+        def make(threads: int) -> Callable[[], object]:
+            session = opened.get(threads) or self._create(source, self._provider, threads)
+            opened[threads] = session
+            return lambda: session.run(None, feed)
+
+        try:
+            return tuning.remembered(file, lambda: tuning.measure(make))
+        except Exception as error:  # the runtime's exceptions have no common base of their own
+            width, height = self._size[1], self._size[0]
+            raise ModelLoadError(
+                f"Model {self._model} cannot take an input of {width}x{height}: {first_line(error)}."
+            ) from error
+
+    def _check_precision(self) -> None:
+        if self._options.precision == "int8":
+            from streamtrack_onnx import graph
+
+            if not graph.is_quantized(self._model):
+                raise BackendError(
+                    f"Model {self._model} is not quantized: make one that is with "
+                    "'streamtrack models quantize', or leave precision at auto."
+                )
+
+    def _cache(self) -> Path | None:
+        """Return the folder for what is compiled of this model, or None."""
+        if self._options.cache_dir is None or not self._provider.compiles:
+            return None
+        circumstances = (self._wanted, self._options.batch, self._options.precision, ort.__version__)
+        name = tuning.identify(self._model, *circumstances)
+        folder = self._options.cache_dir / "onnx" / self._provider.key / name
+        with contextlib.suppress(OSError):
+            folder.mkdir(parents=True, exist_ok=True)
+        return folder if folder.is_dir() else None
+
+    def _create(self, source: str | bytes, provider: providers.Provider, threads: int) -> Any:
+        chain: list[tuple[str, dict[str, str]]] = [(provider.name, {})]
+        if provider is not providers.CPU:
+            shape, cache = self._wanted or self._shape, self._cache()
+            chain = providers.configured(provider, self._options, shape, self._input, cache)
+        # What only looks at a model need not optimise it.
+        options = _session_options(threads, optimise=provider is self._provider, record=provider is not providers.CPU)
+        try:
+            session = ort.InferenceSession(source, options, providers=chain, enable_fallback=0)
+        except Exception as error:  # the runtime's exceptions have no common base of their own
+            if is_out_of_memory(error):
+                raise BackendError(
+                    f"{provider.device} has not enough memory for {self._model}: free some, or use --device cpu."
+                ) from error
+            raise ModelLoadError(f"Model {self._model} cannot be loaded: {first_line(error)}.") from error
+        providers.verify(session, provider, self._model, self._options.say)
+        return session
 
 
-def _provider(device: str) -> tuple[str, str]:
-    chosen = "cpu" if device == "auto" else device
-    if chosen not in _PROVIDERS:
-        raise BackendError(f"There is no device '{device}': use auto, {', '.join(_PROVIDERS)}.")
-    provider, package = _PROVIDERS[chosen]
-    if provider not in ort.get_available_providers():
-        raise BackendError(
-            f"Device '{device}' needs {provider}, which this ONNX Runtime {ort.__version__} lacks: "
-            f"install {package}, or use --device cpu."
-        )
-    return chosen, provider
-
-
-def _create(source: str | bytes, model: Path, provider: str, threads: int) -> Any:
+def _session_options(threads: int, *, optimise: bool, record: bool) -> Any:
     options = ort.SessionOptions()
-    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
+    level = ort.GraphOptimizationLevel
+    options.graph_optimization_level = level.ORT_ENABLE_ALL if optimise else level.ORT_DISABLE_ALL
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = _FATAL_ONLY  # whatever goes wrong is raised as well
     # Spinning threads burn a third of a core at 5 frames a second for nothing.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.inter_op.allow_spinning", "0")
-    try:
-        session = ort.InferenceSession(source, options, providers=[provider])
-    except Exception as error:  # the runtime's exceptions have no common base of their own
-        raise ModelLoadError(f"Model {model} cannot be loaded: {first_line(error)}.") from error
-    # A provider that cannot start is silently replaced by the CPU.
-    if (running := session.get_providers()[0]) != provider:
-        raise BackendError(f"{provider} was asked for, but {running} would run {model}: use --device cpu.")
-    return session
+    if record:
+        options.add_session_config_entry(providers.RECORD_PLACEMENT, "1")
+    return options
 
 
-def _input_shape(session: Any, model: Path) -> tuple[int | str | None, ...]:
+def _input_shape(session: Any, model: Path) -> _Shape:
     inputs = session.get_inputs()
     if len(inputs) != 1:
         names = ", ".join(value.name for value in inputs)
@@ -105,33 +190,50 @@ def _input_shape(session: Any, model: Path) -> tuple[int | str | None, ...]:
     return shape
 
 
-def _corrected(
-    shape: tuple[int | str | None, ...], spec: ModelSpec, options: BackendOptions
-) -> tuple[int | str | None, ...] | None:
+def _corrected(shape: _Shape, spec: ModelSpec, options: BackendOptions) -> _Shape | None:
     """Return the shape that the input should have, or None if it has it."""
     if options.input_size is not None:
-        size: tuple[int | str | None, ...] = options.input_size
+        size: _Shape = options.input_size
     elif spec.dynamic_size and any(isinstance(side, int) for side in shape[2:]):
         size = ("height", "width")
     else:
         return None
     if size == shape[2:]:
         return None
-    # Where the size stored was arbitrary the batch was too (CenterFace: 10), and the CPU gains nothing from batches.
-    batch = 1 if isinstance(shape[0], int) else shape[0]
+    # Where the size stored was arbitrary the batch was too (CenterFace: 10).
+    batch = shape[0] if not isinstance(shape[0], int) else "batch" if options.batch > 1 else 1
     return (batch, 3, *size)
 
 
-def _rewritten(model: Path, shape: tuple[int | str | None, ...] | None) -> bytes:
-    from streamtrack_onnx import graph  # onnx takes a tenth of a second to import
+def _fixed_size(shape: _Shape, reshaped: bool) -> tuple[int, int] | None:
+    """Return the (height, width) that a model insists on, or None."""
+    height, width = shape[2:]
+    return (height, width) if isinstance(height, int) and isinstance(width, int) and not reshaped else None
 
-    return graph.rewrite(model, shape)
+
+def _rows(shape: _Shape, wanted: _Shape | None) -> int:
+    batch = (wanted or shape)[0]
+    return batch if isinstance(batch, int) else 1
+
+
+def _trial_size(session: OnnxSession, spec: ModelSpec) -> tuple[int, int]:
+    height, width = session.input_shape[2:]
+    return height or 2 * spec.size_multiple, width or 3 * spec.size_multiple
 
 
 def _try(session: OnnxSession, spec: ModelSpec, options: BackendOptions, model: Path) -> None:
     """Run once: a graph may have its stored size hard-wired further inside."""
-    height, width = options.input_size or (2 * spec.size_multiple, 3 * spec.size_multiple)
+    height, width = _trial_size(session, spec)
     try:
         session.run(np.zeros((1, 3, height, width), np.float32))
     except BackendError as error:
         raise ModelLoadError(f"Model {model} cannot take an input of {width}x{height}: {error}") from error
+
+
+def _try_batch(session: OnnxSession, spec: ModelSpec, options: BackendOptions) -> None:
+    """Run a whole batch once: a graph may declare its batch free and merge the pictures further inside."""
+    try:
+        session.run(np.zeros((session.max_batch, 3, *_trial_size(session, spec)), np.float32))
+    except InferenceError as error:
+        session.max_batch = 1
+        options.say(f"batches of {options.batch} do not work, taking pictures one by one: {error}")

@@ -35,6 +35,12 @@ def rewrite(model: Path, input_shape: Sequence[int | str | None] | None) -> byte
     return rewritten
 
 
+def is_quantized(model: Path) -> bool:
+    """Return whether a graph computes in int8 somewhere."""
+    kinds = {node.op_type for node in onnx.load(str(model), load_external_data=False).graph.node}
+    return bool(kinds & {"QuantizeLinear", "DynamicQuantizeLinear", "QLinearConv", "ConvInteger", "MatMulInteger"})
+
+
 def _set_shape(value: onnx.ValueInfoProto, shape: Sequence[int | str | None]) -> None:
     value.type.tensor_type.ClearField("shape")
     for size in shape:

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import onnxruntime as ort
 import pytest
-from onnx import TensorProto
+from onnx import TensorProto, helper, numpy_helper
 
 from streamtrack.api import Backend, BackendOptions
 from streamtrack.errors import BackendError, ModelLoadError
 from streamtrack.models.spec import ModelSpec
 from streamtrack.testing.backends import BackendConformance, Shape, pictures
-from streamtrack_onnx import OnnxBackend
-from streamtrack_onnx import backend as backend_module
-from streamtrack_onnx.backend import default_threads
+from streamtrack_onnx import OnnxBackend, graph, providers, tuning
 
 Writer = Callable[..., Path]
 
@@ -89,8 +87,6 @@ def test_says_what_it_found_and_what_it_expects(
 
 
 def test_an_unknown_operator_or_format_is_told_without_the_runtimes_own_source(tmp_path: Path, write: Writer) -> None:
-    import onnx
-
     path = write((1, 3, 32, 32))
     model = onnx.load(str(path))
     model.ir_version = 99
@@ -121,7 +117,7 @@ def test_a_provider_that_gives_way_to_another_is_an_error(write: Writer, monkeyp
     monkeypatch.setattr(ort, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"])
     real = ort.InferenceSession
     monkeypatch.setattr(
-        ort, "InferenceSession", lambda source, options, providers: real(source, options, ["CPUExecutionProvider"])
+        ort, "InferenceSession", lambda source, options, **how: real(source, options, ["CPUExecutionProvider"])
     )
     with pytest.raises(BackendError, match="CUDAExecutionProvider was asked for, but CPUExecutionProvider"):
         OnnxBackend().load(write((1, 3, 32, 32)), PLAIN, BackendOptions(device="cuda"))
@@ -133,7 +129,7 @@ def test_the_session_is_set_up_for_a_shared_machine(write: Writer, monkeypatch: 
     monkeypatch.setattr(
         ort,
         "InferenceSession",
-        lambda source, options, providers: seen.append(options) or real(source, options, providers),
+        lambda source, options, **how: seen.append(options) or real(source, options, **how),
     )
     OnnxBackend().load(write((1, 3, 32, 32)), PLAIN, BackendOptions(threads=3))
     (options,) = seen
@@ -143,23 +139,129 @@ def test_the_session_is_set_up_for_a_shared_machine(write: Writer, monkeypatch: 
         assert options.get_session_config_entry(f"session.{pool}_op.allow_spinning") == "0"
 
 
-@pytest.mark.parametrize(("cpus", "threads"), [(1, 1), (2, 2), (4, 4), (64, 4)])
-def test_default_threads_are_the_cpus_this_process_may_use(
-    cpus: int, threads: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(cpus)), raising=False)
-    assert default_threads() == threads
-    monkeypatch.delattr(os, "sched_getaffinity")
-    monkeypatch.setattr(os, "cpu_count", lambda: cpus)
-    assert default_threads() == threads
-
-
 def test_onnx_is_imported_only_to_rewrite(write: Writer, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(model: Path, shape: object) -> bytes:
         raise AssertionError("rewritten without need")
 
-    monkeypatch.setattr(backend_module, "_rewritten", refuse)
+    monkeypatch.setattr(graph, "rewrite", refuse)
     OnnxBackend().load(write((1, 3, 32, 32)), PLAIN, CPU)
     OnnxBackend().load(write((None, 3, None, None)), ANY_SIZE, CPU)
     with pytest.raises(AssertionError):
         OnnxBackend().load(write((1, 3, 32, 32)), ANY_SIZE, CPU)
+
+
+@pytest.mark.parametrize(("batch", "largest"), [(1, 1), (4, 4)])
+def test_a_free_batch_is_used_as_far_as_asked(write: Writer, batch: int, largest: int) -> None:
+    session = OnnxBackend().load(write((None, 3, 32, 64)), PLAIN, BackendOptions(threads=1, batch=batch))
+    assert session.max_batch == largest
+    np.testing.assert_array_equal(session.run(pictures(largest, (32, 64)))["doubled"], pictures(largest, (32, 64)) * 2)
+
+
+def test_an_arbitrary_batch_is_freed_with_its_size(write: Writer) -> None:
+    session = OnnxBackend().load(write((10, 3, 32, 32)), ANY_SIZE, BackendOptions(threads=1, batch=3))
+    assert session.max_batch == 3
+    np.testing.assert_array_equal(session.run(pictures(3, (64, 32)))["doubled"], pictures(3, (64, 32)) * 2)
+
+
+def merging_model(path: Path) -> Path:
+    """A model that declares its batch free and then puts all pictures into one row, as some exports do."""
+    nodes = [helper.make_node("Reshape", ["picture", "shape"], ["merged"])]
+    graph = helper.make_graph(
+        nodes,
+        "merging",
+        [helper.make_tensor_value_info("picture", TensorProto.FLOAT, ["batch", 3, 32, 32])],
+        [helper.make_tensor_value_info("merged", TensorProto.FLOAT, ["batch", "cells"])],
+        [numpy_helper.from_array(np.array([1, -1]), "shape")],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), str(path))
+    return path
+
+
+def test_a_batch_that_is_free_in_name_only_is_not_used(tmp_path: Path) -> None:
+    said: list[str] = []
+    options = BackendOptions(threads=1, batch=4, say=said.append)
+    session = OnnxBackend().load(merging_model(tmp_path / "merging.onnx"), PLAIN, options)
+    assert session.max_batch == 1
+    assert ["taking pictures one by one" in text for text in said] == [True]
+    assert session.run(pictures(1, (32, 32)))["merged"].shape == (1, 3 * 32 * 32)
+
+
+def unsupported_model(path: Path, operator: str, domain: str = "") -> Path:
+    graph = helper.make_graph(
+        [helper.make_node(operator, ["picture"], ["out"], domain=domain)],
+        "unsupported",
+        [helper.make_tensor_value_info("picture", TensorProto.FLOAT, [1, 3, 32, 32])],
+        [helper.make_tensor_value_info("out", TensorProto.FLOAT, [1, 3, 32, 32])],
+    )
+    opsets = [helper.make_opsetid("", 17), *([helper.make_opsetid(domain, 1)] if domain else [])]
+    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=9), str(path))
+    return path
+
+
+@pytest.mark.parametrize(("operator", "domain"), [("Teleport", ""), ("EfficientNMS_TRT", "com.nvidia")])
+def test_an_operator_that_nobody_knows_is_named(tmp_path: Path, operator: str, domain: str) -> None:
+    with pytest.raises(ModelLoadError) as caught:
+        OnnxBackend().load(unsupported_model(tmp_path / "odd.onnx", operator, domain), PLAIN, CPU)
+    text = str(caught.value)
+    assert operator in text
+    assert "odd.onnx" in text
+    assert "\n" not in text
+    assert ".cc" not in text
+
+
+def test_int8_is_a_property_of_the_model(write: Writer) -> None:
+    with pytest.raises(BackendError, match="is not quantized: make one that is with 'streamtrack models quantize'"):
+        OnnxBackend().load(write((1, 3, 32, 32)), PLAIN, BackendOptions(precision="int8"))
+    assert OnnxBackend().load(write((1, 3, 32, 32)), PLAIN, CPU).precision == "fp32"
+
+
+def test_threads_are_measured_once_for_a_machine_and_model(
+    write: Writer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[list[int]] = []
+
+    def measure(make: Callable[[int], Callable[[], object]]) -> int:
+        for threads in (1, 2):
+            make(threads)()
+        tried.append([1, 2])
+        return 2
+
+    monkeypatch.setattr(tuning, "measure", measure)
+    options = BackendOptions(cache_dir=tmp_path / "cache")
+    path = write((None, 3, None, None))
+    sessions = [OnnxBackend().load(path, ANY_SIZE, options) for _ in range(2)]
+    assert tried == [[1, 2]]
+    chosen = [session._session.get_session_options().intra_op_num_threads for session in sessions]
+    assert chosen == [2, 2]
+    OnnxBackend().load(path, ANY_SIZE, BackendOptions(threads=1, cache_dir=tmp_path / "cache"))
+    OnnxBackend().load(path, ANY_SIZE, BackendOptions())
+    assert len(tried) == 1
+
+
+def test_a_device_without_room_for_a_model_says_so(write: Writer, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*given: object, **how: object) -> None:
+        raise RuntimeError("CUDA failure 2: out of memory ; GPU=0")
+
+    monkeypatch.setattr(ort, "InferenceSession", full)
+    with pytest.raises(BackendError, match=r"not enough memory for .*model\.onnx"):
+        OnnxBackend().load(write((1, 3, 32, 32)), PLAIN, CPU)
+
+
+def test_what_an_accelerator_compiled_is_kept_by_content_and_shape(
+    write: Writer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ort, "get_available_providers", lambda: ["CoreMLExecutionProvider", "CPUExecutionProvider"])
+    monkeypatch.setattr(providers, "verify", lambda *given: None)
+    real, folders = ort.InferenceSession, []
+
+    def create(source: Any, options: Any, providers: list[tuple[str, dict[str, str]]], **how: Any) -> Any:
+        folders.extend(given["ModelCacheDirectory"] for _, given in providers if "ModelCacheDirectory" in given)
+        return real(source, options, ["CPUExecutionProvider"])
+
+    monkeypatch.setattr(ort, "InferenceSession", create)
+    for size in ((32, 32), (32, 32), (64, 64)):
+        options = BackendOptions(device="mps", cache_dir=tmp_path, input_size=size)
+        OnnxBackend().load(write((1, 3, None, None)), PLAIN, options)
+    assert [Path(folder).parent for folder in folders] == [tmp_path / "onnx" / "coreml"] * 3
+    assert folders[0] == folders[1] != folders[2]
+    assert all(Path(folder).is_dir() for folder in folders)

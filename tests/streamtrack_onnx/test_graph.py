@@ -7,7 +7,7 @@ from pathlib import Path
 
 import onnx
 
-from streamtrack_onnx.graph import rewrite
+from streamtrack_onnx.graph import is_quantized, rewrite
 
 Writer = Callable[..., Path]
 
@@ -39,3 +39,12 @@ def test_the_file_itself_is_not_touched(write: Writer) -> None:
     before = path.read_bytes()
     rewrite(path, (1, 3, 64, 64))
     assert path.read_bytes() == before
+
+
+def test_a_graph_that_computes_in_int8_is_recognised(write: Writer) -> None:
+    path = write((1, 3, 32, 32))
+    assert not is_quantized(path)
+    model = onnx.load(str(path))
+    model.graph.node.append(onnx.helper.make_node("QuantizeLinear", ["picture", "two"], ["steps"]))
+    onnx.save(model, str(path))
+    assert is_quantized(path)
