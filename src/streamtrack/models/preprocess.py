@@ -57,7 +57,7 @@ class InputBuffer:
         self._array = np.empty((batch, 3, self.height, self.width), np.float32)
         self._placed: list[Letterbox | None] = [None] * batch
         self._bgr = spec.channels == "bgr"
-        self._mean, self._scale = np.float32(spec.mean), np.float32(spec.scale)
+        self._mean, self._scale = _of_channels(spec.mean), _of_channels(spec.scale)
         self._plain = spec.mean == 0.0 and spec.scale == 1.0
         self._sample_points: dict[Letterbox, NDArray[np.intp]] = {}
         self._pad = (np.float32(spec.pad) - self._mean) * self._scale
@@ -68,7 +68,7 @@ class InputBuffer:
         planes = frame.scaled(box.width, box.height).transpose(2, 0, 1)
         target = self._array[slot]
         if self._placed[slot] != box:
-            target.fill(self._pad)
+            target[...] = self._pad
             self._placed[slot] = box
         inner = target[:, : box.height, : box.width]
         np.copyto(inner, planes[::-1] if self._bgr else planes)
@@ -95,6 +95,12 @@ class InputBuffer:
     def batch(self, size: int) -> Float32Array:
         """Return the first ``size`` rows, a contiguous view that the next ``write`` overwrites."""
         return self._array[:size]
+
+
+def _of_channels(value: float | tuple[float, float, float]) -> NDArray[np.float32]:
+    """Return what goes with planes of all three channels: a number, or (3, 1, 1)."""
+    array = np.asarray(value, np.float32)
+    return array.reshape(-1, 1, 1) if array.ndim else array
 
 
 def _sample_points(box: Letterbox, height: int, width: int) -> NDArray[np.intp]:

@@ -23,8 +23,10 @@ class ModelSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     size_multiple: Annotated[int, Meta(ge=1)] = 32
     channels: str = "rgb"
     """``rgb`` or ``bgr``."""
-    mean: float = 0.0
-    scale: float = 1.0
+    mean: float | tuple[float, float, float] = 0.0
+    """Of a pixel value (0-255): of all channels, or of each in the order of ``channels``."""
+    scale: float | tuple[float, float, float] = 1.0
+    """Of a pixel value less the mean; of all channels, or of each."""
     pad: float = 0.0
     """Pixel value (0-255, before mean and scale) of the part of the input that the picture does not cover."""
     classes: tuple[str, ...] = ("face",)

@@ -39,6 +39,9 @@ class Warper:
         )
         self._channels = np.array((2, 1, 0) if spec.channels == "bgr" else (0, 1, 2), np.int64)
         self._pad = np.float32(spec.pad)
+        # Compiles the kernel, or loads it from the disk: here and not in a frame.
+        one = np.zeros((3, 1, 1), np.float32)
+        warp(np.zeros((1, 1, 3), np.uint8), np.zeros((2, 3)), self._channels, self._mean, self._scale, self._pad, one)
 
     def write(self, frame: Frame, place: Similarity, out: Float32Array) -> bool:
         """Write into ``out`` what lies at ``place`` of ``frame``; outside of it there is ``spec.pad``.
