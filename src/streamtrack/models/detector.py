@@ -12,7 +12,18 @@ import numpy as np
 
 from streamtrack.api import Backend, BackendOptions, Session
 from streamtrack.errors import ModelLoadError
-from streamtrack.models.heads import AUTO, HEADS, Candidates, Head, Outputs, conventions, head_named, recognise
+from streamtrack.models.heads import (
+    AUTO,
+    HEADS,
+    Candidates,
+    Head,
+    InputSize,
+    Outputs,
+    conventions,
+    fitting,
+    head_named,
+    recognise,
+)
 from streamtrack.models.nms import nms
 from streamtrack.models.preprocess import InputBuffer, Letterbox, input_size_for
 from streamtrack.models.spec import ModelSpec
@@ -45,7 +56,7 @@ def load_detector(
     session = backend.load(model, spec, options)
     try:
         if spec.head == AUTO:
-            spec = _recognised(spec, session.outputs)
+            spec = _recognised(spec, session)
             if spec.dynamic_size and None not in session.input_shape:
                 # Stored with a fixed size though it takes any: now that it is known, load it so.
                 session.close()
@@ -65,15 +76,17 @@ class Detector:
         Raises:
             ModelLoadError: the outputs do not fit the head, or the input is not one a picture can be put into.
         """
-        self.spec = spec
+        self._head = _bind(spec, session)
+        self.spec = msgspec.structs.replace(spec, keypoints=self._head.keypoints)
         self.params = params
         self.stats = DetectorStats()
         self.thumbnails: list[Float32Array] = []
         """Of the frames of the latest ``detect``: RGB (3, 18, 32), 0..255."""
         self.max_batch = session.max_batch
         self.device = session.device
+        self.precision: str = getattr(session, "precision", "fp32")
+        """What the session computes in."""
         self._session = session
-        self._head = _bind(spec, session.outputs)
         self._fixed_hw = _fixed_size(spec, session.input_shape)
         self._buffers: dict[tuple[int, int], InputBuffer] = {}
 
@@ -90,6 +103,11 @@ class Detector:
             found.update(zip(rows, self._detect([frames[row] for row in rows], input_hw), strict=True))
         self.thumbnails = [found[row][1] for row in range(len(frames))]
         return [found[row][0] for row in range(len(frames))]
+
+    @property
+    def fixed_size(self) -> tuple[int, int] | None:
+        """The (height, width) that the session insists on, or None where both are free."""
+        return self._fixed_hw
 
     def input_size(self, width: int, height: int) -> tuple[int, int]:
         """Return the (height, width) of the input that a frame of ``width`` x ``height`` is given to the model in."""
@@ -141,11 +159,11 @@ class Detector:
         return Detections(boxes[kept], np.clip(scores[kept], 0, 1), classes[kept], keypoints)
 
 
-def _bind(spec: ModelSpec, outputs: Outputs) -> Head:
-    kind = head_named(spec.head)
-    head = kind.bind(outputs)
+def _bind(spec: ModelSpec, session: Session) -> Head:
+    kind, outputs = head_named(spec.head), session.outputs
+    head = kind.bind(outputs, _input_size(session))
     if head is None:
-        likely = recognise(outputs)
+        likely = recognise(outputs, _input_size(session))
         advice = f"it looks like a {likely} model: use --head {likely}" if likely else _choices()
         raise ModelLoadError(
             f"{spec.name} does not fit head '{spec.head}', which expects {kind.expects}; "
@@ -154,11 +172,23 @@ def _bind(spec: ModelSpec, outputs: Outputs) -> Head:
     return head
 
 
-def _recognised(spec: ModelSpec, outputs: Outputs) -> ModelSpec:
-    head = recognise(outputs)
-    if head is None:
+def _input_size(session: Session) -> InputSize:
+    height, width = session.input_shape[2:]
+    return height, width
+
+
+def _recognised(spec: ModelSpec, session: Session) -> ModelSpec:
+    outputs = session.outputs
+    heads = fitting(outputs, _input_size(session))
+    if not heads:
         raise ModelLoadError(
             f"The outputs of {spec.name} fit no known head: found {_described(outputs)}; {_choices()}."
+        )
+    head, *others = heads
+    if others:
+        raise ModelLoadError(
+            f"The outputs of {spec.name} fit more than one head: found {_described(outputs)}; "
+            f"say which with --head: {', '.join(heads)}."
         )
     # The head's conventions, in the size that was asked for.
     return msgspec.structs.replace(conventions(head, spec.name), input_size=spec.input_size)

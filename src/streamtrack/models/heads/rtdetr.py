@@ -1,0 +1,81 @@
+"""RT-DETR and D-FINE: transformers that give a few hundred boxes and need no suppression."""
+
+from __future__ import annotations
+
+import math
+from typing import ClassVar
+
+import numpy as np
+
+from streamtrack.api import Tensors
+from streamtrack.models.classes import COCO
+from streamtrack.models.heads.contract import ANY_SIZE, Candidates, InputSize, Outputs
+from streamtrack.models.heads.decoding import boxes_around, by_image, check_cells, reaching
+from streamtrack.models.heads.yolo import MOST_QUERIES
+from streamtrack.models.spec import ModelSpec
+
+_FEWEST_QUERIES = 100
+_NAMES = (("logits", "pred_boxes"), ("pred_logits", "pred_boxes"))
+
+
+class RTDETR:
+    """RT-DETR (Zhao et al., 2023), its second version and D-FINE (Peng et al., 2024), without their postprocessor.
+
+    Each query has a logit for each class and a box, centre x y and size w h as shares of the input's sides; score =
+    sigmoid(logit). Ultralytics' export has both in one output, its sigmoids inside the model. A query is one object, so
+    its best class alone is taken; the authors' best 300 of all queries and classes differ only where one query reaches
+    the threshold in two classes.
+    """
+
+    conventions: ClassVar[ModelSpec] = ModelSpec(name="rtdetr", head="rtdetr", scale=1 / 255, classes=COCO)
+    expects: ClassVar[str] = (
+        "logits (or pred_logits) (.., N, classes) and pred_boxes (.., N, 4), "
+        f"or one output (.., N, 4 + classes), N up to {MOST_QUERIES}, 3 classes or more"
+    )
+    classes: int | None
+    keypoints: int = 0
+
+    def __init__(self, boxes: str, logits: str | None = None, classes: int | None = None) -> None:
+        """Read ``boxes`` and ``logits``; without ``logits``, scores as well from the columns behind the boxes."""
+        self._boxes, self._logits, self.classes = boxes, logits, classes
+
+    @classmethod
+    def bind(cls, outputs: Outputs, input_hw: InputSize = ANY_SIZE) -> RTDETR | None:
+        """Recognise the two outputs by name, or the single one by its few rows."""
+        shapes = dict(outputs)
+        if any(len(shape) != 3 for shape in shapes.values()):
+            return None
+        if len(outputs) == 1:
+            name, (_, rows, channels) = outputs[0]
+            few = rows is not None and _FEWEST_QUERIES <= rows <= MOST_QUERIES
+            if not few or channels is None or not 6 < channels <= MOST_QUERIES:
+                return None
+            return cls(name, None, channels - 4)
+        names = next((pair for pair in _NAMES if shapes.keys() == set(pair)), None)
+        if names is None or shapes[names[1]][2] not in (4, None):
+            return None
+        return cls(names[1], names[0], shapes[names[0]][2])
+
+    def decode(self, tensors: Tensors, input_hw: tuple[int, int], threshold: float) -> list[Candidates]:
+        """Decode; see ``Head.decode``."""
+        shares = tensors[self._boxes]
+        if self._logits is None:
+            shares, values = shares[..., :4], shares[..., 4:]
+            image, row = reaching(values.max(axis=2), threshold)
+            scores = values[image, row]
+        else:
+            values = tensors[self._logits]
+            check_cells(self._boxes, shares.shape[1], values.shape[1], input_hw)
+            # A little below, since what is compared in the end are the scores themselves.
+            image, row = reaching(values.max(axis=2), _logit(threshold) - 1e-3)
+            scores = 1 / (1 + np.exp(-values[image, row]))
+            sure = np.flatnonzero(scores.max(axis=1) >= threshold) if len(row) else np.empty(0, np.int64)
+            image, row, scores = image[sure], row[sure], scores[sure]
+        classes = scores.argmax(axis=1)
+        boxes = shares[image, row] * np.array((input_hw[1], input_hw[0]) * 2, np.float32)
+        placed = boxes_around(boxes[:, :2], boxes[:, 2:])
+        return by_image(image, len(shares), placed, scores[np.arange(len(row)), classes], classes)
+
+
+def _logit(score: float) -> float:
+    return math.log(score / (1 - score)) if 0 < score < 1 else math.copysign(math.inf, score - 0.5)
