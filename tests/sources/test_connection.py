@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Generator
@@ -98,3 +100,22 @@ def test_a_full_connection_waits_for_its_reader_and_releases_what_it_holds_when_
     assert released.wait(LONG_S)
     assert len(made) < 20
     wait_until(lambda: connection.ended)
+
+
+def test_a_program_waits_for_its_readers_at_its_very_end() -> None:
+    """A thread inside FFmpeg that meets an interpreter being taken apart would crash the program."""
+    script = """if True:
+        import socket
+        from streamtrack.api import SourceOptions
+        from streamtrack.plugins import make_source
+        mute = socket.create_server(("127.0.0.1", 0))
+        source = make_source(f"rtsp://127.0.0.1:{mute.getsockname()[1]}/x?first_frame_s=1", SourceOptions(), {})
+        import threading
+        threading.Timer(0.5, source.interrupt).start()
+        try:
+            source.open()
+        except OSError as error:
+            print("stopped")
+    """
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (0, "stopped\n"), done.stderr

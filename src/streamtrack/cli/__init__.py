@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
+import os
 import signal
 import sys
+import threading
 import traceback
 from collections.abc import Sequence
 from types import FrameType
@@ -45,7 +48,14 @@ def make_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; return its exit code. Every error is one sentence on standard error, without a traceback."""
-    arguments = conceal(sys.argv[1:]) if argv is None else list(argv)
+    if argv is not None:
+        return _run(argv)
+    code = _run(conceal(sys.argv[1:]))
+    _leave_behind(code)
+    return code
+
+
+def _run(arguments: Sequence[str]) -> int:
     # --debug is understood before and after the command.
     debug = "--debug" in arguments
     args = make_parser().parse_args([argument for argument in arguments if argument != "--debug"])
@@ -72,6 +82,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         text = redact(f"{type(error).__name__}: {error}")
         print(f"streamtrack: internal error: {text}. Please report it with the output of --debug.", file=sys.stderr)
         return InternalError.exit_code
+
+
+def _leave_behind(code: int) -> None:
+    """End the process now where a thread still waits for a network that does not answer.
+
+    All is written by then. The interpreter would take itself apart under FFmpeg, which asks it all the time whether to
+    go on waiting, and that ends in a crash.
+    """
+    if any(thread.daemon and thread.name.startswith("streamtrack-") for thread in threading.enumerate()):
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError):
+                stream.flush()
+        os._exit(code)
 
 
 def _show_traceback() -> None:

@@ -6,9 +6,11 @@ longer than it is told to, and ``close`` never waits at all.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import threading
 import time
+import weakref
 from collections import deque
 from collections.abc import Callable, Generator
 from typing import NamedTuple, Protocol
@@ -16,6 +18,8 @@ from typing import NamedTuple, Protocol
 from streamtrack.errors import SourceError
 from streamtrack.types import Picture
 
+_LAST_WAIT_S = 30.0
+"""At the end of a program; whatever waits for a network gives up sooner."""
 _ROOM = 8
 """Pictures that may wait to be read. A feed is read faster than it sends: more than one waits only for a moment."""
 
@@ -89,6 +93,19 @@ class Connection(Protocol):
         ...
 
 
+_connections: weakref.WeakSet[ThreadedConnection] = weakref.WeakSet()
+
+
+@atexit.register
+def _await_readers() -> None:
+    """Let every thread end before the interpreter takes itself apart: FFmpeg's, which ask it things, would crash."""
+    open_ones = [connection for connection in _connections if not connection.ended]
+    for connection in open_ones:
+        connection.close()
+    for connection in open_ones:
+        connection.join(_LAST_WAIT_S)
+
+
 class ThreadedConnection:
     """A ``Connection`` whose pictures a function yields on a thread of its own.
 
@@ -106,8 +123,9 @@ class ThreadedConnection:
         self._arrivals: deque[Arrival] = deque()
         self._changed = threading.Condition()
         self._outcome: Exception | None = None
-        # A daemon: a library that cannot be woken must not keep a program from ending.
+        # A daemon, so that it can be told to end when the program does: see _await_readers.
         self._thread = threading.Thread(target=self._run, args=(pictures,), name="streamtrack-feed", daemon=True)
+        _connections.add(self)
         self._thread.start()
 
     @property
@@ -151,6 +169,10 @@ class ThreadedConnection:
             arrival = self._arrivals.popleft()
             self._changed.notify_all()
             return arrival
+
+    def join(self, timeout_s: float) -> None:
+        """Wait for its thread to end, for ``timeout_s`` at most."""
+        self._thread.join(timeout_s)
 
     def close(self) -> None:
         """Let go of it, as ``Connection.close``."""
