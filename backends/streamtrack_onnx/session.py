@@ -62,7 +62,9 @@ class OnnxSession:
         if self._fixed_batch and count < self._fixed_batch:
             batch = np.concatenate((batch, np.zeros((self._fixed_batch - count, *batch.shape[1:]), np.float32)))
         tensors = self._in_memory(batch)
-        return {name: tensor[:count] for name, tensor in zip(self._names, tensors, strict=True)}
+        if count < len(batch):  # else untouched: for one picture, some models (SCRFD) leave the batch dimension out
+            tensors = [tensor[:count] for tensor in tensors]
+        return dict(zip(self._names, tensors, strict=True))
 
     def close(self) -> None:
         """Release the model; more than once does no harm."""
@@ -97,7 +99,7 @@ class OnnxSession:
         except Exception as error:  # the runtime's exceptions have no common base of their own
             raise InferenceError(f"Model {self._model} failed to run: {first_line(error)}.") from error
         for name, tensor in zip(self._names, tensors, strict=True):
-            if tensor.shape[:1] != batch.shape[:1]:
+            if len(batch) > 1 and tensor.shape[:1] != batch.shape[:1]:
                 raise InferenceError(
                     f"Output {name} of {self._model} has shape {tensor.shape} for {len(batch)} pictures: its first "
                     "dimension is not the batch."

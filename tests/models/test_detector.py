@@ -7,7 +7,9 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
+import onnx
 import pytest
+from onnx import TensorProto, helper
 
 from streamtrack.api import BackendOptions, Tensors
 from streamtrack.errors import InferenceError, ModelLoadError
@@ -268,6 +270,52 @@ def test_outputs_that_tell_nothing_close_the_session() -> None:
     session = SeeingSession()
     session.outputs = (("y", (1, 10)),)
     with pytest.raises(ModelLoadError, match=r"outputs of mine fit no known head: found y \(1, 10\); known to --head"):
+        load(StubBackend(session), ModelSpec(name="mine", head="auto"))
+    assert session.closed == 1
+
+
+def yolo_session(*shape: int | None) -> SeeingSession:
+    session = SeeingSession((1, 3, 640, 640))
+    session.outputs = (("output0", (1, *shape)),)
+    return session
+
+
+def write_named(path: Path, names: str) -> Path:
+    value = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1])
+    model = helper.make_model(helper.make_graph([], "g", [value], [value]))
+    helper.set_model_props(model, {"names": names})
+    onnx.save(model, str(path))
+    return path
+
+
+def load_named(session: SeeingSession, path: Path, classes: tuple[str, ...] = ()) -> Detector:
+    spec = ModelSpec(name="mine", head="auto")
+    return load_detector(path, spec, StubBackend(session), BackendOptions(), DetectorParams(), classes)
+
+
+def test_classes_are_named_by_the_model_or_by_hand(tmp_path: Path) -> None:
+    path = write_named(tmp_path / "m.onnx", "{0: 'cat', 1: 'dog'}")
+    assert load_named(yolo_session(6, 8400), path).spec.classes == ("cat", "dog")
+    assert load_named(yolo_session(300, 6), path).spec.classes == ("cat", "dog")
+    assert load_named(yolo_session(6, 8400), path, ("a", "b")).spec.classes == ("a", "b")
+    unnamed = write_named(tmp_path / "u.onnx", "")
+    found = load_named(yolo_session(84, 8400), unnamed)
+    assert (len(found.spec.classes), found.spec.classes[0], found.class_count) == (80, "person", 80)
+    assert load_named(yolo_session(6, 8400), unnamed).spec.classes == ("class 0", "class 1")
+
+
+def test_a_model_that_does_more_than_boxes_is_refused_and_closed(tmp_path: Path) -> None:
+    """Keypoints behind the classes would be read as 51 more of them."""
+    session = yolo_session(56, 8400)
+    with pytest.raises(ModelLoadError, match="names 1 classes where its outputs seem to have 52"):
+        load_named(session, write_named(tmp_path / "pose.onnx", "{0: 'person'}"))
+    assert session.closed == 1
+
+
+def test_outputs_that_fit_several_heads_ask_which() -> None:
+    session = SeeingSession((1, 3, None, None))
+    session.outputs = (("output", (1, None, 85)),)
+    with pytest.raises(ModelLoadError, match=r"fit more than one head.*say which with --head: yolox, nanodet, yolov5"):
         load(StubBackend(session), ModelSpec(name="mine", head="auto"))
     assert session.closed == 1
 

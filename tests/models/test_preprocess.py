@@ -146,3 +146,15 @@ def test_the_memory_is_the_same_for_every_frame() -> None:
     first = buffer.batch(1)
     buffer.write(0, make_frame(1))
     assert np.shares_memory(first, buffer.batch(2))
+
+
+def test_mean_and_scale_may_differ_by_channel() -> None:
+    """In the order of the model's channels, here blue first; padding and thumbnail go the same way."""
+    pixels = np.full((40, 80, 3), (10, 20, 30), np.uint8)
+    own = spec(channels="bgr", mean=(1.0, 2.0, 3.0), scale=(0.5, 0.25, 0.125), pad=114.0)
+    buffer = InputBuffer(own, 1, (64, 64))
+    box = buffer.write(0, frame_of(pixels))
+    picture = buffer.batch(1)[0]
+    np.testing.assert_allclose(picture[:, 0, 0], [(30 - 1) * 0.5, (20 - 2) * 0.25, (10 - 3) * 0.125])
+    np.testing.assert_allclose(picture[:, box.height :, :].reshape(3, -1).T, [[56.5, 28, 13.875]] * (64 * (64 - 32)))
+    np.testing.assert_allclose(buffer.thumbnail(0)[:, 0, 0], [10, 20, 30], rtol=1e-6)

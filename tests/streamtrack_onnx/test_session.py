@@ -99,6 +99,7 @@ def test_an_output_without_the_batch_is_an_error() -> None:
             return [np.concatenate(super().run(names, feeds)[0])]
 
     session = OnnxSession(Merging("batch"), "cpu", "m.onnx", batch=2)
+    assert session.run(np.ones((1, 3, 2, 2), np.float32))["sums"].shape == (3,), "of one picture it is whole"
     with pytest.raises(InferenceError, match=r"Output sums of m\.onnx has shape \(6,\) for 2 pictures"):
         session.run(np.ones((2, 3, 2, 2), np.float32))
 

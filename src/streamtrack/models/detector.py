@@ -12,6 +12,7 @@ import numpy as np
 
 from streamtrack.api import Backend, BackendOptions, Session
 from streamtrack.errors import ModelLoadError
+from streamtrack.models.classes import class_names, read_metadata
 from streamtrack.models.heads import (
     AUTO,
     HEADS,
@@ -43,13 +44,20 @@ class DetectorStats:
 
 
 def load_detector(
-    model: Path, spec: ModelSpec, backend: Backend, options: BackendOptions, params: DetectorParams
+    model: Path,
+    spec: ModelSpec,
+    backend: Backend,
+    options: BackendOptions,
+    params: DetectorParams,
+    classes: Sequence[str] = (),
 ) -> Detector:
     """Load a model and return its detector. To be called on the thread that will use it.
 
-    With ``spec.head == "auto"`` the model's outputs tell its head, and with it the conventions of its input.
+    With ``spec.head == "auto"`` the model's outputs tell its head, and with it the conventions of its input. Its
+    classes are called as ``classes`` says, as the model's own metadata does, or as is usual for its head.
 
     Raises:
+        ConfigError: ``classes`` are not as many as the model has.
         ModelLoadError: the model is corrupt, or its outputs fit no head, or not the one of the spec.
         BackendError: the device that was asked for is not there.
     """
@@ -61,7 +69,13 @@ def load_detector(
                 # Stored with a fixed size though it takes any: now that it is known, load it so.
                 session.close()
                 session = backend.load(model, spec, options)
-        return Detector(spec, session, params)
+        detector = Detector(spec, session, params)
+        usual = detector.spec.classes
+        # A family that finds one thing has no other names in its files, and reading a large one takes time.
+        metadata = {} if classes or len(usual) == 1 else read_metadata(model)
+        names = class_names(metadata, classes, detector.class_count, usual)
+        detector.spec = msgspec.structs.replace(detector.spec, classes=names)
+        return detector
     except BaseException:
         session.close()
         raise
@@ -78,6 +92,8 @@ class Detector:
         """
         self._head = _bind(spec, session)
         self.spec = msgspec.structs.replace(spec, keypoints=self._head.keypoints)
+        self.class_count = self._head.classes
+        """How many classes the model tells apart; None where its outputs do not say."""
         self.params = params
         self.stats = DetectorStats()
         self.thumbnails: list[Float32Array] = []
