@@ -105,6 +105,7 @@ MAY_IMPORT = {
     # The public names: each home is imported when one of its names is first used.
     "streamtrack": Row(lazily="build errors metrics types"),
     **{name: Row(VALUES.replace("params ", ""), "numpy onnx onnxruntime") for name in BACKENDS},
+    "streamtrack_tensorrt": Row(VALUES.replace("params ", ""), "numpy onnx msgspec", lazily="tensorrt pycuda"),
 }
 
 

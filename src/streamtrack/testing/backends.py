@@ -33,6 +33,8 @@ _FIXED: Shape = (1, 3, 32, 64)
 class BackendConformance:
     """The contract of ``streamtrack.api.Backend`` and ``Session`` as tests."""
 
+    device = "cpu"
+    """What to load on."""
     tolerance = 1e-5
     """Largest relative error of an output; raise it for a runtime that computes in half precision."""
 
@@ -51,9 +53,9 @@ class BackendConformance:
     def load(
         self, folder: Path, shape: Shape, *, dynamic: bool = False, size: tuple[int, int] | None = None
     ) -> Session:
-        """Load a new model on the CPU; ``size`` is asked for as ``BackendOptions.input_size``."""
+        """Load a new model; ``size`` is asked for as ``BackendOptions.input_size``."""
         spec = ModelSpec(name="conformance", head="auto", dynamic_size=dynamic)
-        options = BackendOptions(device="cpu", threads=1, input_size=size)
+        options = BackendOptions(device=self.device, threads=1, input_size=size)
         return self.make_backend().load(self.make_model(folder, shape), spec, options)
 
     def check(self, session: Session, batch: NDArray[np.float32]) -> None:
@@ -69,7 +71,7 @@ class BackendConformance:
         """A backend has a name; a session tells its device, its input and its outputs."""
         assert self.make_backend().name
         session = self.load(tmp_path, _FIXED)
-        assert (session.device, session.max_batch) == ("cpu", 1)
+        assert (session.device, session.max_batch) == (self.device, 1)
         assert session.input_shape == _FIXED
         assert session.outputs == (("doubled", _FIXED), ("means", (1, 3)))
         session.close()
@@ -189,7 +191,7 @@ class BackendConformance:
             noise = np.random.default_rng(0).bytes(len(whole))
             path.write_bytes({"empty": b"", "truncated": whole[: len(whole) // 2], "noise": noise}[damage])
         with pytest.raises(ModelLoadError) as caught:
-            self.make_backend().load(path, ModelSpec(name="broken", head="auto"), BackendOptions(device="cpu"))
+            self.make_backend().load(path, ModelSpec(name="broken", head="auto"), BackendOptions(device=self.device))
         assert path.name in str(caught.value)
         assert "\n" not in str(caught.value)
 

@@ -1,0 +1,55 @@
+"""A TensorRT of either version and a GPU that are not there, and small models for them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from fake_cuda import FakeCuda
+from fake_trt import FakeTensorRT
+from small_models import write_model
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Callable[..., Path]:
+    """``write(shape, **options)`` writes a model into the test's folder."""
+    return partial(write_model, tmp_path / "model.onnx")
+
+
+@pytest.fixture(params=["10.16.1.11", "11.4.0.106"])
+def trt(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeTensorRT]:
+    """A machine with a GPU, PyCUDA and TensorRT, which must be left as it was found."""
+    yield from install(monkeypatch, request.param)
+
+
+@pytest.fixture
+def trt10(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeTensorRT]:
+    """As ``trt``, for what does not depend on the version."""
+    yield from install(monkeypatch, "10.16.1.11")
+
+
+@pytest.fixture
+def trt11(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeTensorRT]:
+    """As ``trt``, for what only 11 does."""
+    yield from install(monkeypatch, "11.4.0.106")
+
+
+def install(monkeypatch: pytest.MonkeyPatch, version: str) -> Iterator[FakeTensorRT]:
+    cuda = FakeCuda()
+    fake = FakeTensorRT(cuda, version)
+    package = ModuleType("pycuda")
+    package.driver = cuda  # type: ignore[attr-defined]
+    for name, module in {"tensorrt": fake, "pycuda": package, "pycuda.driver": cuda}.items():
+        monkeypatch.setitem(sys.modules, name, module)
+    yield fake
+    assert fake.breaches == []
+    assert cuda.memory == {}, "memory of the GPU was not given back"
+    assert cuda.retained == 0, "a context was not given back"
+    assert cuda.stack == [], "a context was left current"
