@@ -42,13 +42,16 @@ def url() -> Iterator[str]:
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty cache, and a zoo whose yunet can be fetched and whose centerface cannot."""
+    """An empty cache, and a zoo of two: its yunet can be fetched and its centerface cannot."""
     assets = {
         "yunet": Asset("yunet.onnx", SHA256, len(CONTENT), (url,)),
         "centerface": Asset("centerface.onnx", SHA256, len(CONTENT), ("nowhere",)),
     }
-    for name, asset in assets.items():
-        monkeypatch.setitem(zoo.ZOO, name, replace(zoo.ZOO[name], asset=asset))
+    for name in [*zoo.ZOO]:
+        if name in assets:
+            monkeypatch.setitem(zoo.ZOO, name, replace(zoo.ZOO[name], asset=assets[name]))
+        else:
+            monkeypatch.delitem(zoo.ZOO, name)
     monkeypatch.setenv("STREAMTRACK_MODEL_DIR", str(tmp_path / "models"))
     return tmp_path / "models"
 

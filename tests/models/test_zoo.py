@@ -14,8 +14,9 @@ import pytest
 from streamtrack.errors import ConfigError, FetchError, ModelLoadError
 from streamtrack.fetch import Asset, FetchedAsset
 from streamtrack.models import zoo
+from streamtrack.models.embedder import EMBEDDINGS
 from streamtrack.models.heads import HEADS
-from streamtrack.models.zoo import AUTO_ORDER, ZOO, entry_named, names_of, resolve
+from streamtrack.models.zoo import AUTO_ORDER, ZOO, entry_named, names_of, resolve, resolve_embedder
 
 
 class Network:
@@ -51,8 +52,7 @@ def refuse(text: str) -> None:
 def test_every_entry_is_whole() -> None:
     for name, entry in ZOO.items():
         assert entry.name == name
-        assert entry.spec.head in HEADS
-        assert entry.spec.keypoints == 5
+        assert entry.spec.head in (HEADS if entry.kind == "detector" else EMBEDDINGS)
         assert re.fullmatch(r"[0-9a-f]{64}", entry.asset.sha256)
         assert entry.asset.size > 100_000
         assert entry.asset.sources
@@ -173,3 +173,44 @@ def test_entries_by_name() -> None:
     assert entry_named("yunet") is ZOO["yunet"]
     with pytest.raises(ConfigError, match=r"no model 'center'\. Did you mean 'centerface'\? It has: yunet, centerface"):
         entry_named("center")
+
+
+def test_an_embedder_is_fetched_by_name(network: Any, tmp_path: Path) -> None:
+    asked = network().asked
+    found = resolve_embedder("sface", None, tmp_path)
+    assert asked == ["sface"]
+    assert (found.name, found.spec, found.sha256) == ("sface", EMBEDDINGS["sface"], ZOO["sface"].asset.sha256)
+    assert resolve_embedder("youtureid", "reid", tmp_path).spec.input_size == (256, 128)
+    assert names_of("embedder") == ("sface", "youtureid")
+
+
+@pytest.mark.parametrize(("head", "expected"), [(None, "auto"), ("auto", "auto"), ("arcface", "arcface")])
+def test_an_embedder_by_path_takes_its_head(tmp_path: Path, head: str | None, expected: str) -> None:
+    path = tmp_path / "mine.onnx"
+    path.write_bytes(b"some model")
+    found = resolve_embedder(str(path), head, tmp_path / "cache")
+    assert (found.path, found.name, found.source) == (path, "mine", "file")
+    assert (found.spec.name, found.spec.head, found.spec.input_size) == ("mine", expected, (112, 112))
+
+
+@pytest.mark.parametrize(
+    ("model", "head", "complaint"),
+    [
+        ("sfase", None, r"no embedder 'sfase'\. Did you mean 'sface'\? Known are sface, youtureid, or the path of"),
+        ("none/x.onnx", None, r"no embedder 'none/x\.onnx'\. Known are sface"),
+        ("sface", "arcface", r"--embed-head arcface is for a model given by path; 'sface' brings its own"),
+        ("yunet", None, r"'yunet' is a detector and gives no vectors\. Embedders are sface, youtureid"),
+    ],
+)
+def test_what_cannot_be_an_embedder_is_a_config_error(
+    model: str, head: str | None, complaint: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match=complaint):
+        resolve_embedder(model, head, tmp_path)
+
+
+def test_an_unknown_way_to_feed_an_embedder_is_a_config_error(tmp_path: Path) -> None:
+    path = tmp_path / "mine.onnx"
+    path.write_bytes(b"m")
+    with pytest.raises(ConfigError, match="no kind of embedder 'yunet'"):
+        resolve_embedder(str(path), "yunet", tmp_path)

@@ -1,4 +1,4 @@
-"""The models streamtrack knows by name, and how a ``--model`` becomes a file on disk."""
+"""The models streamtrack knows by name, and how a ``--model`` or ``--embed-model`` becomes a file on disk."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Final, Literal
 
 from streamtrack.errors import ConfigError, FetchError, ModelLoadError, did_you_mean
 from streamtrack.fetch import Asset, fetch, sha256_of
+from streamtrack.models import embedder
 from streamtrack.models.heads import AUTO, CenterFace, YuNet, conventions
 from streamtrack.models.spec import ModelSpec
 
@@ -33,21 +34,26 @@ class ZooEntry:
         return self.spec.name
 
 
-_YUNET_2023MAR = "opencv/opencv_zoo/{}main/models/face_detection_yunet/face_detection_yunet_2023mar.onnx"
+def _opencv_zoo(folder: str, filename: str, sha256: str, size: int) -> Asset:
+    """Return a file of OpenCV's model zoo, which its repository keeps in large file storage."""
+    path = "opencv/opencv_zoo/{}main/models/" + f"{folder}/{filename}"
+    sources = (
+        f"https://github.com/{path.format('raw/')}",
+        f"https://media.githubusercontent.com/media/{path.format('')}",
+    )
+    return Asset(filename=filename, sha256=sha256, size=size, sources=sources)
+
 
 ZOO: Final[dict[str, ZooEntry]] = {
     entry.name: entry
     for entry in (
         ZooEntry(
             spec=YuNet.conventions,
-            asset=Asset(
-                filename="face_detection_yunet_2023mar.onnx",
-                sha256="8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4",
-                size=232_589,
-                sources=(
-                    f"https://github.com/{_YUNET_2023MAR.format('raw/')}",
-                    f"https://media.githubusercontent.com/media/{_YUNET_2023MAR.format('')}",
-                ),
+            asset=_opencv_zoo(
+                "face_detection_yunet",
+                "face_detection_yunet_2023mar.onnx",
+                "8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4",
+                232_589,
             ),
             licence="MIT",
             origin="https://github.com/opencv/opencv_zoo/tree/main/models/face_detection_yunet",
@@ -62,6 +68,30 @@ ZOO: Final[dict[str, ZooEntry]] = {
             ),
             licence="MIT",
             origin="https://github.com/Star-Clouds/CenterFace",
+        ),
+        ZooEntry(
+            spec=embedder.conventions("sface", "sface"),
+            asset=_opencv_zoo(
+                "face_recognition_sface",
+                "face_recognition_sface_2021dec.onnx",
+                "0ba9fbfa01b5270c96627c4ef784da859931e02f04419c829e83484087c34e79",
+                38_696_353,
+            ),
+            licence="Apache-2.0",
+            origin="https://github.com/opencv/opencv_zoo/tree/main/models/face_recognition_sface",
+            kind="embedder",
+        ),
+        ZooEntry(
+            spec=embedder.conventions("reid", "youtureid"),
+            asset=_opencv_zoo(
+                "person_reid_youtureid",
+                "person_reid_youtu_2021nov.onnx",
+                "0579683334d4b9440221606dcb461656dd0dc64143b18f48faedaced9b4f580d",
+                106_878_407,
+            ),
+            licence="Apache-2.0",
+            origin="https://github.com/opencv/opencv_zoo/tree/main/models/person_reid_youtureid",
+            kind="embedder",
         ),
     )
 }
@@ -127,13 +157,44 @@ def resolve(model: str, head: str | None, cache_dir: Path, *, say: Callable[[str
         return _first_reachable(cache_dir, say) if model == AUTO else _fetched(model, cache_dir)
     path = Path(model).expanduser()
     if path.is_file():
-        return _from_file(path, head)
+        auto = ModelSpec(name=path.stem, head=AUTO)
+        return _from_file(path, auto if head in (None, AUTO) else conventions(head, path.stem))
     if path.suffix or path.name != model:
         raise ModelLoadError(f"There is no model file '{model}'. Known by name: {', '.join((AUTO, *detectors))}.")
     raise ConfigError(
         f"There is no model '{model}'.{did_you_mean(model, (AUTO, *detectors))} "
         f"Known are {', '.join((AUTO, *detectors))}, or the path of an ONNX file."
     )
+
+
+def resolve_embedder(model: str, head: str | None, cache_dir: Path) -> ResolvedModel:
+    """Return the embedder that ``model`` means, fetched if need be.
+
+    Args:
+        model: a name in the zoo, or a path to an ONNX file.
+        head: how to feed a model given by path, one of ``embedder.EMBEDDINGS``; None to let it tell.
+        cache_dir: where fetched models are kept.
+
+    Raises:
+        ConfigError: there is no such embedder, or no such way to feed one.
+        FetchError: it cannot be fetched.
+        ModelLoadError: the file cannot be read.
+    """
+    known = names_of("embedder")
+    if model in known:
+        if head not in (None, AUTO, ZOO[model].spec.head):
+            raise ConfigError(f"--embed-head {head} is for a model given by path; '{model}' brings its own.")
+        return _fetched(model, cache_dir)
+    if model in ZOO:
+        raise ConfigError(f"'{model}' is a detector and gives no vectors. Embedders are {', '.join(known)}.")
+    path = Path(model).expanduser()
+    if not path.is_file():
+        raise ConfigError(
+            f"There is no embedder '{model}'.{did_you_mean(model, known)} "
+            f"Known are {', '.join(known)}, or the path of an ONNX file."
+        )
+    auto = ModelSpec(name=path.stem, head=AUTO, input_size=embedder.EMBEDDINGS["sface"].input_size)
+    return _from_file(path, auto if head in (None, AUTO) else embedder.conventions(head, path.stem))
 
 
 def _first_reachable(cache_dir: Path, say: Callable[[str], None]) -> ResolvedModel:
@@ -156,8 +217,7 @@ def _fetched(name: str, cache_dir: Path) -> ResolvedModel:
     return ResolvedModel(path, entry.spec, sha256, name, source)
 
 
-def _from_file(path: Path, head: str | None) -> ResolvedModel:
-    spec = ModelSpec(name=path.stem, head=AUTO) if head in (None, AUTO) else conventions(head, path.stem)
+def _from_file(path: Path, spec: ModelSpec) -> ResolvedModel:
     try:
         sha256 = sha256_of(path)
     except OSError as error:
