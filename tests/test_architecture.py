@@ -97,6 +97,7 @@ MAY_IMPORT = {
         lazily="streamtrack build config demo doctor evaluation explaining fetch folder metrics models params registry "
         "retracking sources.sampling tape types msgspec rich",
     ),
+    "cli._export": Row("errors", lazily="api config fetch models params registry"),
     "cli._terminal": Row("build metrics models.zoo", "rich"),
     "__main__": Row("cli"),
     # The demo is a user and goes through the public interface, save that it writes its clip as the video sink does.
@@ -105,6 +106,7 @@ MAY_IMPORT = {
     # The public names: each home is imported when one of its names is first used.
     "streamtrack": Row(lazily="build errors metrics types"),
     **{name: Row(VALUES.replace("params ", ""), "numpy onnx onnxruntime") for name in BACKENDS},
+    "streamtrack_coreml": Row(VALUES.replace("params ", ""), "numpy msgspec onnx", lazily="onnxruntime"),
     "streamtrack_tensorrt": Row(VALUES.replace("params ", ""), "numpy onnx msgspec", lazily="tensorrt pycuda"),
 }
 

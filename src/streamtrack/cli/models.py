@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from streamtrack.cli import _export
+
 if TYPE_CHECKING:
     from streamtrack.models.zoo import ZooEntry
 
@@ -25,6 +27,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     path = actions.add_parser("path", help="print where a model lies, fetching it if it is missing")
     path.add_argument("name", metavar="NAME", help="a model of the zoo")
     actions.add_parser("verify", help="hash every cached model again")
+    _export.add_parser(actions)
     parser.set_defaults(run=run)
 
 
