@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from streamtrack.cli import main
@@ -73,6 +74,13 @@ def test_list_tells_what_is_cached_and_what_is_damaged(cache: Path, capsys: pyte
     (cache / "centerface.onnx").write_bytes(b"?")
     main(["models", "list"])
     assert [line.split()[-1] for line in capsys.readouterr().out.splitlines()[1:3]] == ["yes", "damaged"]
+
+
+def test_list_counts_classes_that_are_many(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    many = msgspec.structs.replace(zoo.ZOO["yunet"].spec, classes=("person", "bicycle", "car"))
+    monkeypatch.setitem(zoo.ZOO, "yunet", replace(zoo.ZOO["yunet"], spec=many))
+    main(["models", "list"])
+    assert "640x640        3 kinds " in capsys.readouterr().out
 
 
 def test_list_as_json(cache: Path, url: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -95,6 +95,17 @@ def test_yunet(model: str, shared_data: Path, load: Callable[..., Detector], man
     check_walkers(found[1])
 
 
+def test_rfb(shared_data: Path, load: Callable[..., Detector], man: Frame, walkers: Frame) -> None:
+    detector = load(shared_data / "models" / "version-RFB-320.onnx")
+    assert (detector.spec.head, detector.spec.keypoints, detector.spec.classes) == ("rfb", 0, ("face",))
+    assert detector.input_size(1920, 1080) == (240, 320)
+    alone, two = detector.detect([man, walkers])
+    assert (alone.scores > 0.5).sum() == 1
+    np.testing.assert_allclose(alone.boxes[0], MAN, atol=5)
+    check_walkers(two)
+    assert alone.keypoints.shape == (len(alone), 0, 2)
+
+
 def test_yunet_finds_the_same_at_a_free_and_at_a_fixed_size(
     shared_data: Path, load: Callable[..., Detector], walkers: Frame
 ) -> None:

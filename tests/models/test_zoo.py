@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import re
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -60,13 +59,22 @@ def test_every_entry_is_whole() -> None:
         assert entry.licence
         assert entry.origin.startswith("https://")
     assert len({entry.asset.filename for entry in ZOO.values()}) == len(ZOO)
-    assert set(AUTO_ORDER) <= set(ZOO)
+    assert set(AUTO_ORDER) <= set(names_of("detector"))
 
 
 def test_the_sizes_of_the_zoo_are_those_of_the_models() -> None:
     assert ZOO["yunet"].spec.input_size == (640, 640)
     assert not ZOO["yunet"].spec.dynamic_size
     assert ZOO["centerface"].spec.dynamic_size
+    assert ZOO["nanodet"].spec.input_size == (416, 416)
+    assert len(ZOO["yolox"].spec.classes) == 80
+
+
+def test_files_of_the_opencv_zoo_come_from_git_lfs() -> None:
+    assert ZOO["nanodet"].asset.sources == tuple(
+        f"https://{host}/main/models/object_detection_nanodet/object_detection_nanodet_2022nov.onnx"
+        for host in ("github.com/opencv/opencv_zoo/raw", "media.githubusercontent.com/media/opencv/opencv_zoo")
+    )
 
 
 def test_a_name_is_fetched(network: Any, tmp_path: Path) -> None:
@@ -156,17 +164,13 @@ def test_the_head_that_a_zoo_model_has_may_be_said(network: Any, tmp_path: Path)
     assert resolve("yunet", "yunet", tmp_path, say=refuse).name == "yunet"
 
 
-def test_an_embedder_is_no_detector(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(ZOO, "vector", replace(ZOO["yunet"], kind="embedder"))
-    assert "vector" in names_of("embedder")
-    assert "vector" not in names_of("detector")
-    with pytest.raises(
-        ConfigError, match=r"'vector' is an embedder .* --embed-model vector, and a detector as --model"
-    ):
-        resolve("vector", None, tmp_path, say=refuse)
+def test_an_embedder_is_no_detector(tmp_path: Path) -> None:
+    assert names_of("detector") == ("yunet", "centerface", "yolox", "nanodet")
+    with pytest.raises(ConfigError, match=r"'sface' is an embedder .* --embed-model sface, and a detector as --model"):
+        resolve("sface", None, tmp_path, say=refuse)
     with pytest.raises(ConfigError) as caught:
         resolve("other", None, tmp_path, say=refuse)
-    assert "vector" not in str(caught.value)
+    assert "sface" not in str(caught.value)
 
 
 def test_entries_by_name() -> None:

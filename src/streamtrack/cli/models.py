@@ -57,8 +57,9 @@ def _list(args: argparse.Namespace, cache_dir: Path) -> None:
     print(f"{'name':12} {'head':12} {'input':14} {'classes':10} {'keypoints':>9} {'licence':10} {'MB':>6}  cached")
     cached = {"ok": "yes", "missing": "no", "mismatch": "damaged"}
     for row in rows:
+        classes = ",".join(row["classes"]) if len(row["classes"]) < 3 else f"{len(row['classes'])} kinds"
         print(
-            f"{row['name']:12} {row['head']:12} {row['input']:14} {','.join(row['classes']):10} {row['keypoints']:9} "
+            f"{row['name']:12} {row['head']:12} {row['input']:14} {classes:10} {row['keypoints']:9} "
             f"{row['licence']:10} {row['size'] / 1e6:6.1f}  {cached[row['state']]}"
         )
     print(f"cache: {cache_dir}")

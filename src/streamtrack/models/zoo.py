@@ -11,7 +11,7 @@ from typing import Final, Literal
 from streamtrack.errors import ConfigError, FetchError, ModelLoadError, did_you_mean
 from streamtrack.fetch import Asset, fetch, sha256_of
 from streamtrack.models import embedder
-from streamtrack.models.heads import AUTO, CenterFace, YuNet, conventions
+from streamtrack.models.heads import AUTO, YOLOX, CenterFace, NanoDet, YuNet, conventions
 from streamtrack.models.spec import ModelSpec
 
 
@@ -68,6 +68,28 @@ ZOO: Final[dict[str, ZooEntry]] = {
             ),
             licence="MIT",
             origin="https://github.com/Star-Clouds/CenterFace",
+        ),
+        ZooEntry(
+            spec=YOLOX.conventions,
+            asset=_opencv_zoo(
+                "object_detection_yolox",
+                "object_detection_yolox_2022nov.onnx",
+                "c5c2d13e59ae883e6af3b45daea64af4833a4951c92d116ec270d9ddbe998063",
+                35_858_002,
+            ),
+            licence="Apache-2.0",
+            origin="https://github.com/opencv/opencv_zoo/tree/main/models/object_detection_yolox",
+        ),
+        ZooEntry(
+            spec=NanoDet.conventions,
+            asset=_opencv_zoo(
+                "object_detection_nanodet",
+                "object_detection_nanodet_2022nov.onnx",
+                "4b82da9944b88577175ee23a459dce2e26e6e4be573def65b1055dc2d9720186",
+                3_800_954,
+            ),
+            licence="Apache-2.0",
+            origin="https://github.com/opencv/opencv_zoo/tree/main/models/object_detection_nanodet",
         ),
         ZooEntry(
             spec=embedder.conventions("sface", "sface"),
