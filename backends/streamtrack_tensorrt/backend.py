@@ -15,7 +15,7 @@ from streamtrack.api import BackendOptions
 from streamtrack.errors import BackendError
 from streamtrack.models.spec import ModelSpec
 from streamtrack_tensorrt.building import Interrupted, Order, OutOfMemory, build_interruptibly, precision_for
-from streamtrack_tensorrt.engines import EngineCache, key_of
+from streamtrack_tensorrt.engines import EngineCache, EngineFile, key_of
 from streamtrack_tensorrt.graph import read_graph, shape_range
 from streamtrack_tensorrt.runtime import Gpu, Runtime, load_runtime
 from streamtrack_tensorrt.session import StaleEngine, TensorRTSession
@@ -77,6 +77,20 @@ class TensorRTBackend:
         """Return the cache of engines below ``cache_dir``."""
         return self._kept_here if cache_dir is None else EngineCache(cache_dir / "tensorrt")
 
+    def leftover(self, file: EngineFile) -> str:
+        """Return why no run on this machine will use a cached engine again, or nothing.
+
+        Raises:
+            BackendError: TensorRT cannot run here, so that nobody can tell.
+        """
+        if not file.recipe:
+            return "damaged"
+        runtime = load_runtime()
+        here = {"format": _FORMAT, "tensorrt": runtime.version} | _gpu_here(runtime)
+        differing = [f"{name} {file.recipe.get(name)}, here {value}" for name, value in here.items()
+                     if file.recipe.get(name) != value]  # fmt: skip
+        return "; ".join(differing)
+
     def _with_memory(self, options: BackendOptions, attempt: Callable[[BackendOptions], T]) -> T:
         try:
             return attempt(options)
@@ -113,18 +127,15 @@ class TensorRTBackend:
             raise BackendError(f"TensorRT runs on NVIDIA GPUs, not on device '{options.device}': use --device cuda.")
         runtime = load_runtime()
         graph = read_graph(model, spec, options)
-        with closing(Gpu(runtime.cuda)) as gpu:
-            name, capability = gpu.name, gpu.capability
         precision, converted = precision_for(options.precision, graph, runtime, model, options.say)
         order = Order(model, converted, shape_range(graph.shape, spec, options.batch), precision)
         recipe = {
             "format": _FORMAT,
             "onnx": hashlib.sha256(converted.onnx).hexdigest(),
             "tensorrt": runtime.version,
-            "gpu": name,
-            "capability": capability,
             "precision": precision,
             "shapes": [list(shape) for shape in order.shapes],
+            **_gpu_here(runtime),
         }
         cache = self.engines(options.cache_dir)
         if not cache.usable():
@@ -162,3 +173,8 @@ class TensorRTBackend:
                 said = True
 
         return wait
+
+
+def _gpu_here(runtime: Runtime) -> dict[str, str]:
+    with closing(Gpu(runtime.cuda)) as gpu:
+        return {"gpu": gpu.name, "capability": gpu.capability}

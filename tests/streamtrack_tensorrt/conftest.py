@@ -6,13 +6,12 @@ import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from fake_cuda import FakeCuda
+from fake_machine import install
 from fake_trt import FakeTensorRT
 from small_models import write_model
 
@@ -39,17 +38,3 @@ def trt10(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeTensorRT]:
 def trt11(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeTensorRT]:
     """As ``trt``, for what only 11 does."""
     yield from install(monkeypatch, "11.4.0.106")
-
-
-def install(monkeypatch: pytest.MonkeyPatch, version: str) -> Iterator[FakeTensorRT]:
-    cuda = FakeCuda()
-    fake = FakeTensorRT(cuda, version)
-    package = ModuleType("pycuda")
-    package.driver = cuda  # type: ignore[attr-defined]
-    for name, module in {"tensorrt": fake, "pycuda": package, "pycuda.driver": cuda}.items():
-        monkeypatch.setitem(sys.modules, name, module)
-    yield fake
-    assert fake.breaches == []
-    assert cuda.memory == {}, "memory of the GPU was not given back"
-    assert cuda.retained == 0, "a context was not given back"
-    assert cuda.stack == [], "a context was left current"
