@@ -15,7 +15,7 @@ import logging
 import os
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -89,8 +89,8 @@ def export(
     if target.suffix != package.SUFFIX:
         raise ConfigError(f"A Core ML package ends in {package.SUFFIX}, and {target} does not.")
     with _quiet():
-        traced = _trace(tools, graph, sizes[0])
-        differences, shapes = _compare(tools, traced, graph, spec, sizes)
+        traced = _trace(tools, graph, sizes[0], model)
+        differences, answers = _compare(tools, traced, graph, spec, sizes)
     for each in differences:
         say(f"torch against ONNX Runtime: {each}{'' if each.agrees else ': TOO FAR'}")
     if far := [each.name for each in differences if not each.agrees]:
@@ -100,14 +100,14 @@ def export(
     notes = Notes(
         sha256=sha256,
         precision=precision,
-        outputs=_outputs(graph, shapes),
+        outputs=_outputs(graph, answers),
         spec=msgspec.json.decode(msgspec.json.encode(spec)),
         licence=licence,
         properties=graph.properties,
         errors={each.name: each.error for each in differences},
     )
     with _quiet():
-        converted = _convert(tools, traced, graph, sizes, notes, shapes[0])
+        converted = _convert(tools, traced, graph, sizes, notes, answers[0])
     _save(converted, target, sizes, notes, spec, tools)
     return target
 
@@ -133,35 +133,36 @@ def _sizes(asked: Sequence[Size], graph: Graph, spec: ModelSpec) -> list[Size]:
     stored = None if spec.dynamic_size else graph.stored_size
     sizes = list(dict.fromkeys(asked)) or [stored or spec.input_size]
     for height, width in sizes:
-        if height % spec.size_multiple or width % spec.size_multiple or min(height, width) < 1:
+        fits = min(height, width) > 0 and not (height % spec.size_multiple or width % spec.size_multiple)
+        if not fits and (height, width) != stored:
             raise ConfigError(f"Size {width}x{height}: {spec.name} takes multiples of {spec.size_multiple} px.")
     return sizes
 
 
-def _trace(tools: Tools, graph: Graph, size: Size) -> Traced:
+def _trace(tools: Tools, graph: Graph, size: Size, model: Path) -> Traced:
     torch = tools.torch
     try:
-        module = tools.onnx2torch.convert(onnx_graph.fixed(graph, size)).eval()
+        module = tools.onnx2torch.convert(onnx_graph.modern(onnx_graph.fixed(graph, size))).eval()
         with torch.no_grad():
             script = torch.jit.trace(module, torch.zeros(1, 3, *size), check_trace=False)
     except Exception as error:  # an operator that it does not know is a NotImplementedError, the rest is anything
-        raise ModelLoadError(f"The model cannot be turned into a torch module: {one_line(error)}.") from error
+        raise ModelLoadError(f"{model} cannot be turned into a torch module: {one_line(error)}.") from error
     return Traced(module, script)
 
 
 def _compare(
     tools: Tools, traced: Traced, graph: Graph, spec: ModelSpec, sizes: Sequence[Size]
-) -> tuple[list[parity.Difference], list[list[tuple[int, ...]]]]:
-    """Return the largest difference of each output over all sizes, and the shapes of the outputs at each size."""
-    differences, shapes = [], []
+) -> tuple[list[parity.Difference], Answers]:
+    """Return the largest difference of each output over all sizes, and one answer of each size."""
+    differences, answers = [], []
     for size in sizes:
         batches = parity.pictures(size, spec)
         wanted = onnx_graph.answers(graph, size, batches)
         found = _answers(tools, traced.script, graph, batches)
         for want, have in zip(wanted, found, strict=True):
             differences += parity.compare(want, have)
-        shapes.append([tensor.shape for tensor in wanted[0].values()])
-    return parity.worst(differences), shapes
+        answers.append(wanted[0])
+    return parity.worst(differences), answers
 
 
 def _answers(tools: Tools, module: Any, graph: Graph, batches: Sequence[Batch], *, half: bool = False) -> Answers:
@@ -197,17 +198,22 @@ def _try_half(tools: Tools, traced: Traced, graph: Graph, spec: ModelSpec, size:
             raise ModelLoadError(f"In fp16 output {each.name} overflows: export it with --precision fp32.")
 
 
-def _outputs(graph: Graph, shapes: Sequence[Sequence[tuple[int, ...]]]) -> tuple[Output, ...]:
-    names = onnx_graph.features(graph.outputs, "output")
-    by_output = zip(*shapes, strict=True)
-    return tuple(
-        Output(name, feature, tuple(sides[0] if len(set(sides)) == 1 else None for sides in zip(*each, strict=True)))
-        for name, feature, each in zip(graph.outputs, names, by_output, strict=True)
-    )
+def _outputs(graph: Graph, answers: Answers) -> tuple[Output, ...]:
+    """Return the outputs as the package will have them; what differs between ``answers``, one of each size, is free."""
+    outputs = []
+    for name, feature in zip(graph.outputs, onnx_graph.features(graph.outputs, "output"), strict=True):
+        sides = zip(*(answer[name].shape for answer in answers), strict=True)
+        outputs.append(Output(name, feature, tuple(each[0] if len(set(each)) == 1 else None for each in sides)))
+    return tuple(outputs)
 
 
 def _convert(
-    tools: Tools, traced: Traced, graph: Graph, sizes: Sequence[Size], notes: Notes, first: Sequence[tuple[int, ...]]
+    tools: Tools,
+    traced: Traced,
+    graph: Graph,
+    sizes: Sequence[Size],
+    notes: Notes,
+    answer: Mapping[str, NDArray[Any]],
 ) -> Any:
     ct = tools.coremltools
     shapes = [(1, 3, *size) for size in sizes]
@@ -218,7 +224,10 @@ def _convert(
             traced.script,
             convert_to="mlprogram",
             inputs=[ct.TensorType(name=feature, shape=shape, dtype=np.float32)],
-            outputs=[ct.TensorType(name=output.feature, dtype=np.float32) for output in notes.outputs],
+            outputs=[
+                ct.TensorType(name=each.feature, dtype=np.float32 if answer[each.name].dtype.kind == "f" else np.int32)
+                for each in notes.outputs
+            ],
             compute_precision=ct.precision.FLOAT16 if notes.precision == "fp16" else ct.precision.FLOAT32,
             minimum_deployment_target=ct.target.macOS13,
             skip_model_load=True,

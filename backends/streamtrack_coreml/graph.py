@@ -10,11 +10,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import onnx
 from numpy.typing import NDArray
+from onnx import version_converter
 
 from streamtrack.errors import ModelLoadError
 from streamtrack_coreml.package import Size, one_line
 
 _FATAL_ONLY = 4
+_OLDEST_OPSET = 11
+_OPSET = 13
 
 
 class Graph(NamedTuple):
@@ -67,6 +70,12 @@ def fixed(graph: Graph, size: Size) -> onnx.ModelProto:
     for output in proto.graph.output:
         output.type.tensor_type.ClearField("shape")
     return proto
+
+
+def modern(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """Return the same model with operators that onnx2torch knows: of the oldest sets it lacks some, e.g. Slice."""
+    (version,) = (each.version for each in proto.opset_import if each.domain in ("", "ai.onnx"))
+    return proto if version >= _OLDEST_OPSET else version_converter.convert_version(proto, _OPSET)
 
 
 def answers(graph: Graph, size: Size, batches: Sequence[NDArray[np.float32]]) -> list[dict[str, NDArray[Any]]]:

@@ -29,6 +29,7 @@ from streamtrack_coreml.export import Tools, export
 
 SPEC = ModelSpec(name="tiny", head="yunet", channels="bgr", input_size=(64, 96))
 FLOAT32: Final = 65568
+INT32: Final = 131104
 
 
 def write_model(path: Path, shape: list[Any], *, gain: float = 0.01, hard_wired: bool = False) -> Path:
@@ -203,7 +204,7 @@ def test_several_sizes_leave_free_what_differs(model: Path, tools: Any) -> None:
 
 @pytest.mark.parametrize(
     ("shape", "dynamic", "size"),
-    [([1, 3, 32, 32], False, (32, 32)), (["n", 3, "h", "w"], False, (64, 96)), ([10, 3, 32, 32], True, (64, 96))],
+    [([1, 3, 40, 24], False, (40, 24)), (["n", 3, "h", "w"], False, (64, 96)), ([10, 3, 32, 32], True, (64, 96))],
 )
 def test_the_default_size(tmp_path: Path, tools: Any, shape: list[Any], dynamic: bool, size: tuple[int, int]) -> None:
     runtime = tools()
@@ -289,7 +290,10 @@ def test_what_cannot_be_asked_for(model: Path, tools: Any, out: str | None, size
 
 @pytest.mark.parametrize(
     ("stage", "complaint"),
-    [(1, "into a torch module: no such operator"), (2, "coremltools cannot convert the model: no such operator")],
+    [
+        (1, r"tiny\.onnx cannot be turned into a torch module: no such operator"),
+        (2, "coremltools cannot convert the model: no such operator"),
+    ],
 )
 def test_an_operator_that_is_not_known(
     model: Path, runtime: Any, monkeypatch: pytest.MonkeyPatch, stage: int, complaint: str
@@ -348,6 +352,24 @@ def test_a_size_that_is_wired_into_the_graph_is_really_found(real: Tools, tmp_pa
     assert run(model)[0].is_dir()
     with pytest.raises(ModelLoadError, match="cannot be"):
         run(model, sizes=((64, 64),))
+
+
+def test_whole_numbers_really_stay_whole(real: Tools, tmp_path: Path) -> None:
+    model = write_model(tmp_path / "classes.onnx", [1, 3, 32, 32])
+    proto = onnx.load(str(model))
+    proto.graph.node.append(helper.make_node("ArgMax", ["cls"], ["label"], axis=1, keepdims=0))
+    proto.graph.output.append(helper.make_tensor_value_info("label", TensorProto.INT64, None))
+    onnx.save(proto, str(model))
+    path, _ = run(model, precision="fp16")
+    features = real.coremltools.utils.load_spec(str(path)).description.output
+    assert {each.name: each.type.multiArrayType.dataType for each in features}["label"] == INT32
+
+
+def test_really_exports_operators_of_an_old_set(real: Tools, shared_data: Path, tmp_path: Path) -> None:
+    path, _ = run(shared_data / "models" / "version-RFB-320.onnx", tmp_path / "rfb.mlpackage")
+    notes = package.read(path, real.coremltools).notes
+    assert notes is not None
+    assert max(notes.errors.values()) < 1e-5
 
 
 def test_an_operator_is_really_unknown(real: Tools, tmp_path: Path) -> None:

@@ -16,7 +16,9 @@ from streamtrack.errors import ModelLoadError
 from streamtrack_coreml import graph as onnx_graph
 
 
-def write_model(path: Path, shape: list[Any], *, dtype: int = TensorProto.FLOAT, inputs: int = 1) -> Path:
+def write_model(
+    path: Path, shape: list[Any], *, dtype: int = TensorProto.FLOAT, inputs: int = 1, opset: int = 18
+) -> Path:
     """Write a model that multiplies by a weight, which is listed among its inputs too."""
     weight = numpy_helper.from_array(np.float32([2]), "weight")
     values = [helper.make_tensor_value_info(f"input.{n}", dtype, shape) for n in range(1, inputs + 1)]
@@ -27,7 +29,7 @@ def write_model(path: Path, shape: list[Any], *, dtype: int = TensorProto.FLOAT,
     ]
     outputs = [helper.make_tensor_value_info("537", TensorProto.FLOAT, shape)]
     graph = helper.make_graph(nodes, "test", [*values, listed], outputs, [weight])
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=10)
     model.metadata_props.add(key="names", value="{0: 'face'}")
     onnx.save(model, str(path))
     return path
@@ -60,6 +62,16 @@ def test_a_model_that_cannot_run_at_a_size_says_which(tmp_path: Path) -> None:
     graph = onnx_graph.load(write_model(tmp_path / "m.onnx", [1, 3, 32, 32]))
     with pytest.raises(ModelLoadError, match="cannot run the model at 96x64"):
         onnx_graph.answers(graph, (64, 96), [np.ones((1, 3, 5, 5), np.float32)])
+
+
+@pytest.mark.parametrize(("opset", "becomes"), [(9, 13), (10, 13), (11, 11), (18, 18)])
+def test_old_operators_become_newer_ones_that_answer_the_same(tmp_path: Path, opset: int, becomes: int) -> None:
+    graph = onnx_graph.load(write_model(tmp_path / "m.onnx", [1, 3, 32, 64], opset=opset))
+    proto = onnx_graph.modern(onnx_graph.fixed(graph, (32, 64)))
+    assert [each.version for each in proto.opset_import] == [becomes]
+    batch = np.ones((1, 3, 32, 64), np.float32)
+    (answer,) = onnx_graph.answers(graph._replace(proto=proto), (32, 64), [batch])
+    np.testing.assert_array_equal(answer["537"], batch * 2)
 
 
 @pytest.mark.parametrize(
