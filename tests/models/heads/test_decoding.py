@@ -19,6 +19,7 @@ from streamtrack.models.heads.decoding import (
     counts_fit,
     grid,
     reaching,
+    rows_reaching,
 )  # fmt: skip
 
 sides = st.integers(1, 400)
@@ -66,6 +67,13 @@ def test_rows_go_to_their_images() -> None:
     (alone,) = by_image(image[:2], 1, boxes[:2], scores[0, 1:])
     assert alone.classes.tolist() == [0, 0]
     assert alone.keypoints.shape == (2, 0, 2)
+
+
+def test_rows_of_which_any_class_is_sure() -> None:
+    scores = np.array([[[0.9, 0.8], [0.1, 0.2]], [[np.nan, 0.1], [0.2, 0.5]]], np.float32)
+    image, row = rows_reaching(scores, 0.5)
+    assert list(zip(image.tolist(), row.tolist(), strict=True)) == [(0, 0), (1, 1)]
+    assert rows_reaching(scores, 0.95)[0].tolist() == []
 
 
 def test_boxes_from_centres_and_from_distances() -> None:

@@ -9,7 +9,7 @@ from headcases import Found, Tensors, around, assert_same, batches, best, few, o
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamtrack.models.heads import YOLOX
+from streamtrack.models.heads import YOLOX, DecodedYOLOX, recognise
 
 HEIGHT, WIDTH = 64, 96
 
@@ -47,3 +47,24 @@ def test_twin(seed: int, batch: int, threshold: float, classes: int) -> None:
     assert len(found) == batch
     for image in range(batch):
         assert_same(found[image], twin(tensors, image, threshold))
+
+
+@few
+@given(seed=seeds, threshold=thresholds)
+def test_decoded_boxes_are_read_as_they_are(seed: int, threshold: float) -> None:
+    tensors = tensors_of(seed, 1, 3)
+    outputs = one(1, len(cells()), 8)
+    head = DecodedYOLOX.bind(outputs, (HEIGHT, WIDTH))
+    assert head is not None
+    assert head.classes == 3
+    (found,) = head.decode(tensors, (HEIGHT, WIDTH), threshold)
+    raw = twin(tensors, 0, threshold)
+    rows = [row for row in tensors["output"][0] if row[4] * row[5:].max() >= threshold]
+    assert_same(found, [(s, k, around(*row[:4]), []) for (s, k, *_), row in zip(raw, rows, strict=True)])
+
+
+def test_decoded_boxes_have_to_be_asked_for() -> None:
+    outputs = one(1, len(cells()), 8)
+    assert recognise(outputs, (HEIGHT, WIDTH)) == "yolox"
+    assert DecodedYOLOX.bind(one(1, 300, 6), (640, 640)) is None
+    assert DecodedYOLOX.conventions.channels == "bgr"

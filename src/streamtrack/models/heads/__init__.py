@@ -21,7 +21,7 @@ from streamtrack.models.heads.rtdetr import RTDETR
 from streamtrack.models.heads.scrfd import SCRFD
 from streamtrack.models.heads.ultralight import RFB
 from streamtrack.models.heads.yolo import EndToEnd, YOLOv5, YOLOv8
-from streamtrack.models.heads.yolox import YOLOX
+from streamtrack.models.heads.yolox import YOLOX, DecodedYOLOX
 from streamtrack.models.heads.yunet import YuNet
 from streamtrack.models.spec import ModelSpec
 
@@ -29,12 +29,14 @@ __all__ = [
     "ANY_SIZE",
     "AUTO",
     "HEADS",
+    "ON_REQUEST",
     "RFB",
     "RTDETR",
     "SCRFD",
     "YOLOX",
     "Candidates",
     "CenterFace",
+    "DecodedYOLOX",
     "EndToEnd",
     "Head",
     "InputSize",
@@ -62,6 +64,7 @@ HEADS: Final[dict[str, type[Head]]] = {
         RetinaFace,
         RFB,
         YOLOX,
+        DecodedYOLOX,
         NanoDet,
         YOLOv5,
         YOLOv8,
@@ -70,6 +73,9 @@ HEADS: Final[dict[str, type[Head]]] = {
     )
 }
 """Every head by the name that ``--head`` calls it."""
+
+ON_REQUEST: Final = frozenset({"yolox-decoded"})
+"""Heads that are never recognised: their outputs look like another's, which is far more common."""
 
 
 def head_named(name: str) -> type[Head]:
@@ -84,8 +90,9 @@ def head_named(name: str) -> type[Head]:
 
 
 def fitting(outputs: Outputs, input_hw: InputSize = ANY_SIZE) -> list[str]:
-    """Return the names of all heads that could read these outputs of an input of this size."""
-    return [name for name, head in HEADS.items() if head.bind(outputs, input_hw) is not None]
+    """Return the names of all heads, save those on request, that could read these outputs of an input of this size."""
+    known = (name for name in HEADS if name not in ON_REQUEST)
+    return [name for name in known if HEADS[name].bind(outputs, input_hw) is not None]
 
 
 def recognise(outputs: Outputs, input_hw: InputSize = ANY_SIZE) -> str | None:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from streamtrack.api import Tensors
 from streamtrack.models.classes import COCO
 from streamtrack.models.heads.contract import ANY_SIZE, Candidates, InputSize, Outputs
-from streamtrack.models.heads.decoding import P6, boxes_within, by_image, cell_count, check_cells, grid, reaching
+from streamtrack.models.heads.decoding import P6, boxes_within, by_image, cell_count, check_cells, grid, rows_reaching
 from streamtrack.models.heads.yolo import ULTRALYTICS, channels_fit
 from streamtrack.models.spec import ModelSpec
 from streamtrack.types import Float32Array
@@ -68,11 +68,10 @@ class NanoDet:
             scores, sides = (np.concatenate(part, axis=1) for part in (found[::2], found[1::2]))
         cells = grid(input_hw, P6, whole=False)
         check_cells(self._names[0], scores.shape[1], len(cells), input_hw)
-        best = scores.max(axis=2)
-        image, row = reaching(best, threshold)
-        place, stride = cells[row, :2], cells[row, 2:]
-        boxes = boxes_within(place, _means(sides[image, row])) * stride
-        return by_image(image, len(scores), boxes, best[image, row], scores[image, row].argmax(axis=1))
+        image, row = rows_reaching(scores, threshold)
+        place, stride, sure = cells[row, :2], cells[row, 2:], scores[image, row]
+        boxes = boxes_within(place, _means(sides[image, row]))
+        return by_image(image, len(scores), boxes * stride, sure.max(axis=1), sure.argmax(axis=1))
 
 
 def _fits(rows: int | None, input_hw: InputSize) -> bool:

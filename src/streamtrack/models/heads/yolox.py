@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+import msgspec
 import numpy as np
 
 from streamtrack.api import Tensors
 from streamtrack.models.classes import COCO
 from streamtrack.models.heads.contract import ANY_SIZE, Candidates, InputSize, Outputs
 from streamtrack.models.heads.decoding import P5, boxes_around, by_image, check_cells, counts_fit, grid
-from streamtrack.models.heads.yolo import ULTRALYTICS, best_of_sure, channels_fit
+from streamtrack.models.heads.yolo import ULTRALYTICS, YOLOv5, best_of_sure, channels_fit
 from streamtrack.models.spec import ModelSpec
 
 
@@ -47,3 +48,21 @@ class YOLOX:
         boxes, origins, strides = found[image, row, :4], cells[row, :2], cells[row, 2:]
         placed = boxes_around((origins + boxes[:, :2]) * strides, np.exp(boxes[:, 2:]) * strides)
         return by_image(image, len(found), placed, scores, classes)
+
+
+class DecodedYOLOX(YOLOv5):
+    """YOLOX exported with ``--decode_in_inference``: boxes in px of the input, in rows as those of YOLOv5.
+
+    Its outputs look like those of ``YOLOX``, so that it has to be asked for.
+    """
+
+    conventions: ClassVar[ModelSpec] = msgspec.structs.replace(
+        YOLOX.conventions, name="yolox-decoded", head="yolox-decoded"
+    )
+    expects: ClassVar[str] = "one output (.., cells, 5 + classes) for strides 8, 16, 32, boxes decoded"
+
+    @classmethod
+    def bind(cls, outputs: Outputs, input_hw: InputSize = ANY_SIZE) -> DecodedYOLOX | None:
+        """Take what ``YOLOX`` takes."""
+        bound = YOLOX.bind(outputs, input_hw)
+        return cls(outputs[0][0], bound.classes) if bound else None
