@@ -151,6 +151,7 @@ def test_a_gpu_that_the_runtime_cannot_use_is_noted(monkeypatch: pytest.MonkeyPa
     ("states", "mark", "words"),
     [
         ({}, "note", "none in"),
+        ({"face_recognition_sface_2021dec.onnx": "ok"}, "note", "the first run fetches a detector"),
         ({"centerface.onnx": "ok"}, "ok", "centerface in"),
         ({"centerface.onnx": "mismatch"}, "note", "is not the file it should be"),
     ],

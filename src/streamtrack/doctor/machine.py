@@ -262,7 +262,7 @@ def _threads() -> Check:
 def _models() -> Check:
     from streamtrack import config
     from streamtrack.fetch import state
-    from streamtrack.models.zoo import AUTO_ORDER, ZOO
+    from streamtrack.models.zoo import AUTO_ORDER, ZOO, names_of
 
     folder = config.model_dir()
     states = {name: state(entry.asset, folder) for name, entry in ZOO.items()}
@@ -273,9 +273,9 @@ def _models() -> Check:
     if damaged:
         text += f"; {' '.join(damaged)} there is not the file it should be, and will be fetched again"
         return Check("caches", "models", "note", text, f"streamtrack models pull {' '.join(damaged)}", facts)
-    if not cached:
+    if not set(cached) & set(names_of("detector")):
         remedy = f"streamtrack models pull {AUTO_ORDER[0]}"
-        return Check("caches", "models", "note", f"{text}: the first run fetches one", remedy, facts)
+        return Check("caches", "models", "note", f"{text}: the first run fetches a detector", remedy, facts)
     return Check("caches", "models", "ok", text, facts=facts)
 
 
