@@ -11,6 +11,7 @@ from streamtrack.errors import InferenceError
 from streamtrack.models.heads.decoding import (
     P5,
     P6,
+    are_cells,
     boxes_around,
     boxes_within,
     by_image,
@@ -48,6 +49,15 @@ def test_a_count_fits_its_own_input_and_a_free_one(rows: int, columns: int, per_
         assert not counts_fit(found + 1, size, per_cell, strides)
         assert not counts_fit(found + 1, (None, None), per_cell, strides)
     assert counts_fit(None, (640, 640), per_cell, P5)
+
+
+def test_cells_and_the_rows_of_few_queries_are_told_apart() -> None:
+    for count in (8400, 25200, 8500, 25500):
+        assert are_cells(count, (640, 640))
+    assert are_cells(3598, (416, 416))
+    assert are_cells(8400, (None, 640))
+    for size in ((640, 640), (128, 128), (None, None)):
+        assert not are_cells(300, size)
 
 
 def test_a_wrong_number_of_cells_is_an_error() -> None:

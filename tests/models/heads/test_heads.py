@@ -2,16 +2,47 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 from headcases import CENTERFACE, EXPORTS, one, yunet
+from hypothesis import given
+from hypothesis import strategies as st
 
 from streamtrack.errors import ConfigError
 from streamtrack.models.heads import HEADS, conventions, fitting, head_named, recognise
+from streamtrack.models.heads.decoding import are_cells
 
 
 @pytest.mark.parametrize(("name", "outputs", "input_hw"), EXPORTS)
 def test_each_export_is_recognised(name: str, outputs: tuple, input_hw: tuple[int | None, int | None]) -> None:
     assert recognise(outputs, input_hw) == name
+
+
+sides = st.integers(4, 40).map(lambda n: 32 * n)
+
+
+def cells(height: int, width: int, *strides: int) -> int:
+    return sum(math.ceil(height / s) * math.ceil(width / s) for s in strides)
+
+
+@given(height=sides, width=sides, classes=st.integers(1, 400))
+def test_at_any_size_and_for_any_number_of_classes_one_head_fits(height: int, width: int, classes: int) -> None:
+    usual = cells(height, width, 8, 16, 32)
+    shapes = {
+        "yolox": (1, usual, 5 + classes),
+        "nanodet": (1, cells(height, width, 8, 16, 32, 64), classes + 32),
+        "yolov5": (1, 3 * usual, 5 + classes),
+        "yolov8": (1, 4 + classes, usual),
+        "yolo-nms": (1, 300, 6),
+        "rtdetr": (1, 300, 4 + classes),
+    }
+    for name, shape in shapes.items():
+        rows, channels = shape[1:] if name != "yolov8" else shape[:0:-1]
+        if name == "rtdetr" and (classes < 3 or are_cells(channels, (height, width))):
+            continue  # said in docs/models.md
+        if name in ("yolo-nms", "rtdetr") or rows > channels:
+            assert fitting(one(*shape), (height, width)) == [name]
 
 
 @pytest.mark.parametrize(

@@ -54,6 +54,15 @@ def counts_fit(found: int | None, input_hw: InputSize, per_cell: int, *pyramids:
     return any(found % (per_cell * cell_count((strides[-1], strides[-1]), strides)) == 0 for strides in pyramids)
 
 
+def are_cells(count: int, input_hw: InputSize) -> bool:
+    """Return whether a model that predicts in each cell of this input would have ``count`` rows or columns."""
+    height, width = input_hw
+    if height is None or width is None:
+        return counts_fit(count, input_hw, 1, P5, P6)
+    counts = {cell_count((height, width), strides, whole=whole) for strides in (P5, P6) for whole in (True, False)}
+    return count in counts or (count % 3 == 0 and count // 3 in counts)
+
+
 def check_cells(name: str, found: int, expected: int, input_hw: tuple[int, int]) -> None:
     """Refuse a tensor with another number of cells than its input has.
 

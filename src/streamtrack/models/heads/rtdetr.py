@@ -10,7 +10,7 @@ import numpy as np
 from streamtrack.api import Tensors
 from streamtrack.models.classes import COCO
 from streamtrack.models.heads.contract import ANY_SIZE, Candidates, InputSize, Outputs
-from streamtrack.models.heads.decoding import P5, P6, boxes_around, by_image, check_cells, counts_fit, reaching
+from streamtrack.models.heads.decoding import are_cells, boxes_around, by_image, check_cells, reaching
 from streamtrack.models.heads.yolo import MOST_QUERIES
 from streamtrack.models.spec import ModelSpec
 
@@ -47,11 +47,10 @@ class RTDETR:
             return None
         if len(outputs) == 1:
             name, (_, rows, channels) = outputs[0]
-            few = rows is not None and _FEWEST_QUERIES <= rows <= MOST_QUERIES
-            if not few or channels is None or not 6 < channels <= MOST_QUERIES:
+            if rows is None or channels is None or not _FEWEST_QUERIES <= rows <= MOST_QUERIES:
                 return None
-            if any(counts_fit(rows, input_hw, per_cell, P5, P6) for per_cell in (1, 3)):
-                return None  # a small input has as few cells
+            if not 6 < channels <= MOST_QUERIES or are_cells(rows, input_hw) or are_cells(channels, input_hw):
+                return None
             return cls(name, None, channels - 4)
         names = next((pair for pair in _NAMES if shapes.keys() == set(pair)), None)
         if names is None or shapes[names[1]][2] not in (4, None):

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from streamtrack.api import Tensors
 from streamtrack.models.classes import COCO
 from streamtrack.models.heads.contract import ANY_SIZE, Candidates, InputSize, Outputs
-from streamtrack.models.heads.decoding import P5, P6, boxes_around, by_image, counts_fit, reaching
+from streamtrack.models.heads.decoding import P5, P6, are_cells, boxes_around, by_image, counts_fit, reaching
 from streamtrack.models.spec import ModelSpec
 from streamtrack.types import Float32Array, Int64Array
 
@@ -108,7 +108,8 @@ class EndToEnd:
         if len(outputs) != 1 or len(outputs[0][1]) != 3:
             return None
         name, (_, rows, channels) = outputs[0]
-        return cls(name) if channels == 6 and (rows or 0) <= MOST_QUERIES else None
+        few = rows is None or (rows <= MOST_QUERIES and not are_cells(rows, input_hw))
+        return cls(name) if channels == 6 and few else None
 
     def decode(self, tensors: Tensors, input_hw: tuple[int, int], threshold: float) -> list[Candidates]:
         """Decode; see ``Head.decode``."""
