@@ -93,6 +93,14 @@ def survivors(grace_s: float) -> list[str]:
     return [thread.name for thread in ours if thread.is_alive()]
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep what is measured of a test's model out of the user's cache, and the other way round."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("STREAMTRACK_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _no_leaked_threads() -> Iterator[None]:
     """Fail the test that leaves one of streamtrack's threads behind, not a later one that suffers from it."""

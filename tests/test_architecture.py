@@ -68,21 +68,24 @@ MAY_IMPORT = {
     "evaluation": Row("errors folder motchallenge tape tracking", "numpy"),
     "pipeline": Row(f"{VALUES} models tracking channel threads"),
     "latency": Row(libraries="msgspec"),
-    "metrics": Row("types channel latency threads pipeline records", "msgspec"),
+    "metrics": Row("types channel devices latency models.verdicts threads pipeline records", "msgspec"),
     "config": Row("params errors", "msgspec yaml"),
     "registry": Row("errors"),
     "address": Row("errors"),
     "plugins": Row("types errors api address registry", "msgspec"),
+    "devices": Row("errors api registry", "msgspec"),
+    "opening": Row("errors api config devices models registry", "msgspec"),
     "build": Row(
-        f"{VALUES} config folder latency metrics models pipeline plugins registry scenes threads tracking", "msgspec"
+        f"{VALUES} config folder latency metrics models opening pipeline plugins registry scenes threads tracking",
+        "msgspec",
     ),
     "retracking": Row(
         "types errors params config folder metrics pipeline registry build tape evaluation motchallenge",
         "numpy msgspec",
     ),
     "doctor": Row(
-        f"{VALUES} address config fetch models plugins registry sources sources._avfeed sources._bitstream "
-        "sources._container sources._losses sources._picture sources._pipe",
+        f"{VALUES} address config devices fetch models opening plugins registry sources sources._avfeed "
+        "sources._bitstream sources._container sources._losses sources._picture sources._pipe",
         "msgspec av",
     ),
     # The look at the machine works where packages are broken: nothing is imported before it is asked for.

@@ -151,6 +151,11 @@ def test_the_model_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert config.model_dir() == tmp_path / ".cache" / "streamtrack" / "models"
     monkeypatch.setenv("XDG_CACHE_HOME", "/cache")
     assert config.model_dir() == Path("/cache/streamtrack/models")
+    monkeypatch.delenv("STREAMTRACK_CACHE_DIR", raising=False)
+    assert config.cache_dir() == Path("/cache/streamtrack")
+    monkeypatch.setenv("STREAMTRACK_CACHE_DIR", "/mine")
+    assert config.cache_dir() == Path("/mine")
+    assert config.model_dir() == Path("/cache/streamtrack/models")
     monkeypatch.setenv("STREAMTRACK_MODEL_DIR", "/models")
     assert config.model_dir() == Path("/models")
 

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Self
 import msgspec
 
 from streamtrack import config, folder, registry
-from streamtrack.api import BackendOptions, Sink, Source, SourceOptions
+from streamtrack.api import Sink, Source, SourceOptions
 from streamtrack.errors import InternalError, SinkError, redact
 from streamtrack.latency import Latency
 from streamtrack.metrics import (
@@ -30,9 +30,11 @@ from streamtrack.metrics import (
     measure_source,
     measure_stages,
 )
-from streamtrack.models.detector import Detector, load_detector
+from streamtrack.models.detector import Detector
+from streamtrack.models.parity import CheckedDetector
 from streamtrack.models.zoo import ResolvedModel
 from streamtrack.models.zoo import resolve as resolve_model
+from streamtrack.opening import Opened, Wanted, open_detector
 from streamtrack.params import TrackerParams
 from streamtrack.pipeline import NEVER_NS, Plan, RecordedDetector, StagePipeline, Stages
 from streamtrack.plugins import convert_options, make_source
@@ -115,7 +117,8 @@ class Pipeline(StagePipeline):
         self._say = say
         self._watch = Stopwatch()
         self._model: ResolvedModel | None = None
-        self._detector: Detector | RecordedDetector | None = None
+        self._detector: Detector | CheckedDetector | RecordedDetector | None = None
+        self._opened: Opened | None = None
         self._folder_ready = False
         self._summary: RunSummary | None = None
         self.progress = Progress()
@@ -235,15 +238,11 @@ class Pipeline(StagePipeline):
         seldom_s = 2 / info.sample_rate if info.sample_rate else 0.0
         return _or_never(max(config.lifetime(self._config.tracker, info.sample_rate).seconds, seldom_s))
 
-    def _open_detector(self, model: ResolvedModel) -> Detector:
-        runtime = self._config.runtime
-        backend = registry.load("backends", runtime.backend)()
-        options = BackendOptions(device=runtime.device, threads=runtime.threads)
-        spec, settings = model.spec, self._config.detector
-        if settings.input_size:
-            spec = msgspec.structs.replace(spec, input_size=(settings.input_size, settings.input_size))
-        self._detector = load_detector(model.path, spec, backend, options, settings)
-        return self._detector
+    def _open_detector(self, model: ResolvedModel) -> Detector | CheckedDetector:
+        wanted = Wanted(model, self._config.detector, self._config.runtime, config.cache_dir(), self._say)
+        self._opened = open_detector(wanted)
+        self._detector = self._opened.detector
+        return self._opened.detector
 
     def _make_tracker(self, info: SourceInfo) -> ByteTracker:
         note = cache_note()
@@ -303,6 +302,11 @@ class Pipeline(StagePipeline):
                 told = {"source_state": state, "source_reason": reason, "reconnects": self.source_stats.reconnects}
                 folder.replace_json(self.folder / folder.PROGRESS, msgspec.structs.replace(self.progress, **told))
 
+    def _backend(self) -> str:
+        if self._opened:
+            return self._opened.backend
+        return self._config.runtime.backend if self._detector is None else "none"
+
     def _metrics(self, status: Status, reason: str | None) -> Metrics:
         ledger = self.ledger()
         model = self._model
@@ -311,7 +315,9 @@ class Pipeline(StagePipeline):
             status=status,
             error=reason,
             device=self._detector.device if self._detector else self._config.runtime.device,
-            backend=self._config.runtime.backend if isinstance(self._detector, Detector | None) else "none",
+            backend=self._backend(),
+            passed_over=self._opened.passed if self._opened else (),
+            parity=self._opened.parity if self._opened else None,
             model=ModelMetrics(name=model.name, sha256=model.sha256, source=model.source, note=model.note)
             if model
             else ModelMetrics(name=self._config.detector.model, sha256="", source=""),

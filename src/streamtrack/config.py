@@ -16,7 +16,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
 import yaml
@@ -27,10 +27,14 @@ from streamtrack.params import DetectorParams, SceneParams, TrackerParams
 
 DEFAULT_PROFILE = "balanced"
 _ENV_PREFIX = "STREAMTRACK_"
-_THREAD_VARIABLES = (
-    *("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"),
-    *("NUMEXPR_NUM_THREADS", "OMP_WAIT_POLICY"),
+_POOL_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
 )
+_THREAD_VARIABLES = (*_POOL_VARIABLES, "NUMBA_NUM_THREADS", "OMP_WAIT_POLICY")
 
 _NonNegativeInt = Annotated[int, Meta(ge=0)]
 _PositiveInt = Annotated[int, Meta(ge=1)]
@@ -78,8 +82,18 @@ class RuntimeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
     device: str = "auto"
     """``auto``, ``cpu``, ``cuda`` or ``mps``."""
-    backend: str = "onnx"
-    """Entry point of the runtime."""
+    backend: str = "auto"
+    """Entry point of the runtime; ``auto``: what suits the device."""
+    provider: str = ""
+    """Which of the runtime's own ways to run: ``cpu``, ``cuda``, ``tensorrt`` or ``coreml`` of ONNX Runtime; empty:
+    that of the device."""
+    precision: Literal["auto", "fp32", "fp16", "int8"] = "auto"
+    """What to compute in; ``auto`` is what the device does best without drifting."""
+    parity_frames: _NonNegativeInt = 8
+    """On an accelerator, so many frames run on the CPU too, to compare boxes and time, once per machine and model; 0:
+    never."""
+    allow_drift: bool = False
+    """Go on where an accelerator's boxes are not those of the CPU."""
     threads: _NonNegativeInt = 0
     """Threads for inference and for decoding; 0: as many as the machine gives."""
     queue_size: _PositiveInt = 4
@@ -320,7 +334,31 @@ def thread_variables() -> dict[str, str]:
     return {name: os.environ[name] for name in _THREAD_VARIABLES if os.environ.get(name)}
 
 
+def limit_library_threads(threads: int) -> dict[str, str]:
+    """Hold the thread pools of numerical libraries to ``threads``, and return the environment variables set for it.
+
+    OpenMP, OpenBLAS, MKL, Accelerate and numexpr read them as they load, so this comes before numpy is imported. What
+    the user has set stays. streamtrack computes on threads of its own, and a second pool beside them only costs.
+
+    Args:
+        threads: how many; below 1 means 1.
+    """
+    added = {name: str(max(threads, 1)) for name in _POOL_VARIABLES if not os.environ.get(name)}
+    os.environ.update(added)
+    return added
+
+
+def cache_dir() -> Path:
+    """Folder of what was compiled and measured for this machine: $STREAMTRACK_CACHE_DIR, else that of the user."""
+    configured = os.environ.get("STREAMTRACK_CACHE_DIR", "")
+    return Path(configured).expanduser() if configured else _user_cache()
+
+
+def _user_cache() -> Path:
+    return _xdg("XDG_CACHE_HOME", ".cache") / "streamtrack"
+
+
 def model_dir() -> Path:
     """Folder of downloaded models: $STREAMTRACK_MODEL_DIR, else $XDG_CACHE_HOME/streamtrack/models."""
     configured = os.environ.get("STREAMTRACK_MODEL_DIR", "")
-    return Path(configured).expanduser() if configured else _xdg("XDG_CACHE_HOME", ".cache") / "streamtrack" / "models"
+    return Path(configured).expanduser() if configured else _user_cache() / "models"

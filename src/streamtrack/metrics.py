@@ -11,7 +11,9 @@ from typing import Any, Literal
 import msgspec
 
 from streamtrack.channel import ChannelStats
+from streamtrack.devices import PassedOver
 from streamtrack.latency import LatencyMetrics
+from streamtrack.models.verdicts import ParityMetrics
 from streamtrack.pipeline import Ledger, StagePipeline
 from streamtrack.records import SCHEMA_VERSION
 from streamtrack.types import FeedState, Result, SourceInfo
@@ -113,6 +115,10 @@ class Metrics(msgspec.Struct, kw_only=True):
     error: str | None
     device: str
     backend: str
+    passed_over: tuple[PassedOver, ...] = ()
+    """What ``auto`` would have preferred, and why it was not to be."""
+    parity: ParityMetrics | None = None
+    """How the accelerator compares with the CPU; None on the CPU."""
     model: ModelMetrics
     profile: str
     settings: Mapping[str, Any]

@@ -68,7 +68,14 @@ def _add_what(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--model", metavar="MODEL", help="a zoo name, an ONNX file, or auto (default)")
     group.add_argument("--head", metavar="HEAD", help="how to read an ONNX file's outputs, where it cannot be told")
-    group.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), help="where to run the model")
+    group.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), help="where to run the model (default auto)")
+    group.add_argument("--backend", metavar="NAME", help="with which runtime; default: what suits the device")
+    group.add_argument(
+        "--allow-drift",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="go on where an accelerator's boxes are not those of the CPU",
+    )
     group.add_argument("--threads", type=int, metavar="N", help="threads for inference and decoding (0: all cores)")
     group.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="any setting, such as tracker.max_gap_s=2"
@@ -147,11 +154,13 @@ def _follow(pipeline: Pipeline) -> None:
 
 
 def settings(args: argparse.Namespace) -> dict[str, Any]:
-    """Return the settings given by ``--set`` and by the options of ``_add_output``, by dotted key."""
+    """Return the settings given by ``--set`` and by options of their own, by dotted key."""
     from streamtrack.config import parse_assignments
 
     given = {
         "source.max_staleness_s": args.max_staleness,
+        "runtime.backend": args.backend,
+        "runtime.allow_drift": args.allow_drift,
         "output.save_frames": args.save_frames,
         "output.save_crops": args.save_crops,
         "output.jpeg_quality": args.jpeg_quality,

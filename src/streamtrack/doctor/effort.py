@@ -8,12 +8,14 @@ from pathlib import Path
 
 import msgspec
 
-from streamtrack import config, registry
-from streamtrack.api import BackendOptions
+from streamtrack import config
+from streamtrack.devices import AUTO, REFERENCE
 from streamtrack.errors import StreamtrackError
 from streamtrack.fetch import state
-from streamtrack.models.detector import Detector, load_detector
+from streamtrack.models.detector import Detector
+from streamtrack.models.parity import CheckedDetector
 from streamtrack.models.zoo import AUTO_ORDER, ZOO, ResolvedModel, resolve
+from streamtrack.opening import Wanted, open_detector
 from streamtrack.types import Frame
 
 _ROUNDS, _ENOUGH_S = 5, 1.0
@@ -44,9 +46,10 @@ def measure_inference(frames: Sequence[Frame], settings: config.Config) -> Infer
         model = _cached(settings.detector.model, settings.detector.head)
         if model is None:
             return Inference(model="", note="no model is in the cache: streamtrack models pull fetches one")
-        backend = registry.load("backends", settings.runtime.backend)()
-        options = BackendOptions(device=settings.runtime.device, threads=settings.runtime.threads)
-        detector = load_detector(model.path, model.spec, backend, options, settings.detector)
+        # What it costs is asked here, not whether it is right; and a runtime that builds for minutes is not for a look.
+        backend = settings.runtime.backend if settings.runtime.backend != AUTO else REFERENCE
+        runtime = msgspec.structs.replace(settings.runtime, backend=backend, parity_frames=0)
+        detector = open_detector(Wanted(model, settings.detector, runtime)).detector
     except StreamtrackError as error:
         return Inference(model="", note=str(error))
     try:
@@ -72,7 +75,7 @@ def _nobody(text: str) -> None:
     """Tell nobody."""
 
 
-def _measured(detector: Detector, frames: Sequence[Frame], name: str) -> Inference:
+def _measured(detector: Detector | CheckedDetector, frames: Sequence[Frame], name: str) -> Inference:
     # The first sets up buffers, and compiles kernels where that was never done.
     detector.detect(frames[-1:])
     walls_s, cpus_s, began_s = [], [], time.monotonic()

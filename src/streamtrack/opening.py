@@ -1,0 +1,160 @@
+"""Opens the detector of a run: on the device that was chosen, and held against the CPU where that is not the CPU."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from streamtrack import devices, registry
+from streamtrack.api import Backend, BackendOptions
+from streamtrack.config import DetectorConfig, RuntimeConfig
+from streamtrack.devices import Candidate, PassedOver
+from streamtrack.errors import BackendError, PluginError
+from streamtrack.models.detector import Detector, load_detector
+from streamtrack.models.parity import CheckedDetector, GateRules
+from streamtrack.models.spec import ModelSpec
+from streamtrack.models.verdicts import ParityMetrics, Verdicts, key_of
+from streamtrack.models.zoo import ResolvedModel
+
+VERDICTS = "parity.json"
+"""Where verdicts are remembered, in the cache folder."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A detector, and how it came to be this one."""
+
+    detector: Detector | CheckedDetector
+    candidate: Candidate
+    passed_before: tuple[PassedOver, ...]
+    known: ParityMetrics | None
+    """What an earlier run, or the attempt to compare, found; None on the CPU and while the gate is at work."""
+
+    @property
+    def backend(self) -> str:
+        """The backend that runs now."""
+        return devices.REFERENCE if self._left else self.candidate.backend
+
+    @property
+    def passed(self) -> tuple[PassedOver, ...]:
+        """What would have come before what runs now, with the reasons."""
+        return self.passed_before + ((_passed(self.candidate, self.parity),) if self._left and self.parity else ())
+
+    @property
+    def parity(self) -> ParityMetrics | None:
+        """How it compares with the CPU, as far as is known now; None on the CPU."""
+        return self.detector.parity if isinstance(self.detector, CheckedDetector) else self.known
+
+    @property
+    def _left(self) -> bool:
+        return isinstance(self.detector, CheckedDetector) and self.detector.left
+
+
+def _passed(candidate: Candidate, parity: ParityMetrics) -> PassedOver:
+    return PassedOver(backend=candidate.backend, device=candidate.device, reason=parity.note)
+
+
+class Wanted(NamedTuple):
+    """What shall be opened, and how."""
+
+    model: ResolvedModel
+    settings: DetectorConfig
+    runtime: RuntimeConfig
+    cache_dir: Path | None = None
+    """Where verdicts and what is compiled are kept; None for nowhere."""
+    say: Callable[[str], None] = lambda text: None
+    """Told in one line what a person should know."""
+
+    @property
+    def spec(self) -> ModelSpec:
+        """The model's conventions, in the size that is wanted."""
+        size = self.settings.input_size
+        return msgspec.structs.replace(self.model.spec, input_size=(size, size)) if size else self.model.spec
+
+
+def open_detector(wanted: Wanted) -> Opened:
+    """Return the detector that ``wanted`` means. To be called on the thread that will use it.
+
+    Raises:
+        PluginError: the backend that was asked for is not installed.
+        BackendError: nothing can run the model on the device that was asked for.
+    """
+    runtime = wanted.runtime
+    among = devices.candidates(runtime.device, runtime.backend, runtime.provider)
+
+    def attempt(candidate: Candidate, backend: Backend) -> tuple[Detector | CheckedDetector, ParityMetrics | None]:
+        return _attempt(wanted, candidate, backend, may_leave=runtime.device == devices.AUTO and len(among) > 1)
+
+    choice = devices.choose(among, attempt, tell=wanted.say)
+    return Opened(choice.opened[0], choice.candidate, choice.passed, choice.opened[1])
+
+
+def _attempt(
+    wanted: Wanted, candidate: Candidate, backend: Backend, *, may_leave: bool
+) -> tuple[Detector | CheckedDetector, ParityMetrics | None]:
+    verdicts = Verdicts(wanted.cache_dir / VERDICTS if wanted.cache_dir else None)
+    key = _key(wanted, candidate)
+    known = verdicts.recall(key) if candidate.device != devices.CPU else None
+    if known and known.verdict == "slower" and may_leave:
+        raise BackendError(f"{known.note.partition(':')[0]}, as an earlier run has found.")
+    detector = _load(wanted, candidate, backend)
+    if detector.device == devices.CPU or not wanted.runtime.parity_frames:
+        return detector, None
+    if known:
+        return detector, known
+    rules = GateRules(str(candidate), wanted.runtime.parity_frames, wanted.runtime.allow_drift, may_leave)
+    try:
+        reference = _reference(wanted, detector)
+    except (BackendError, PluginError) as error:
+        wanted.say(f"{candidate} cannot be compared with the CPU: {error}")
+        unchecked = ParityMetrics(
+            verdict="unchecked",
+            backend=candidate.backend,
+            device=detector.device,
+            precision=detector.precision,
+            note=str(error),
+        )
+        return detector, unchecked
+    except BaseException:
+        detector.close()
+        raise
+    checked = CheckedDetector(
+        detector,
+        reference,
+        rules,
+        backend=candidate.backend,
+        say=wanted.say,
+        keep=lambda found: verdicts.keep(key, found),
+    )
+    return checked, None
+
+
+def _load(wanted: Wanted, candidate: Candidate, backend: Backend) -> Detector:
+    options = BackendOptions(
+        device=candidate.device,
+        threads=wanted.runtime.threads,
+        batch=wanted.settings.batch_size,
+        precision=wanted.runtime.precision,
+        provider=candidate.provider,
+        cache_dir=wanted.cache_dir,
+        say=wanted.say,
+    )
+    return load_detector(wanted.model.path, wanted.spec, backend, options, wanted.settings)
+
+
+def _reference(wanted: Wanted, detector: Detector) -> Detector:
+    backend: Backend = registry.load("backends", devices.REFERENCE)()
+    # At another size a model sees other pixels, and would be right to differ.
+    options = BackendOptions(device=devices.CPU, threads=wanted.runtime.threads, input_size=detector.fixed_size)
+    return load_detector(wanted.model.path, detector.spec, backend, options, wanted.settings)
+
+
+def _key(wanted: Wanted, candidate: Candidate) -> str:
+    model, runtime, settings = wanted.model, wanted.runtime, wanted.settings
+    asked = (runtime.precision, runtime.threads, settings.batch_size, settings.confidence, runtime.parity_frames)
+    content = model.sha256 or str(model.path)
+    return key_of(content, wanted.spec, *candidate, *asked, *devices.fingerprint())
