@@ -62,18 +62,16 @@ class Gpu:
         """
         try:
             cuda.init()
-            count = cuda.Device.count()
+            if not cuda.Device.count():
+                raise BackendError(f"This machine shows no NVIDIA GPU to this process: check nvidia-smi, {_INSTEAD}.")
+            device = cuda.Device(0)
+            self.name = str(device.name())
+            self.capability = "{}.{}".format(*device.compute_capability())
+            self._context = device.retain_primary_context()
         except cuda.Error as error:
             raise BackendError(
                 f"CUDA cannot start ({one_line(error)}): update the NVIDIA driver to one for this CUDA, {_INSTEAD}."
             ) from error
-        if not count:
-            raise BackendError(f"This machine shows no NVIDIA GPU to this process: check nvidia-smi, {_INSTEAD}.")
-        device = cuda.Device(0)
-        self.name = str(device.name())
-        self.capability = "{}.{}".format(*device.compute_capability())
-        self.cuda = cuda
-        self._context = device.retain_primary_context()
 
     @contextmanager
     def active(self) -> Iterator[None]:

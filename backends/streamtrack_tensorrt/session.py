@@ -80,7 +80,7 @@ class TensorRTSession:
         self._gpu = Gpu(runtime.cuda)
         with ExitStack() as undo:
             undo.callback(self.close)
-            with self._gpu.active(), _translated(runtime.cuda):
+            with _translated(runtime.cuda), self._gpu.active():
                 self._open(runtime, engine)
             undo.pop_all()
 
@@ -129,7 +129,7 @@ class TensorRTSession:
         if self._closed:
             raise InferenceError("A TensorRT engine was run after it was closed.")
         self._check(batch)
-        with self._gpu.active(), _translated(self._cuda, InferenceError):
+        with _translated(self._cuda, InferenceError), self._gpu.active():
             return self._run(batch)
 
     def _run(self, batch: NDArray[np.float32]) -> Tensors:

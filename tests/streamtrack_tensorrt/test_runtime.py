@@ -62,6 +62,15 @@ def test_a_gpu_says_what_it_is_and_is_current_only_inside(trt10: FakeTensorRT) -
     gpu.close()
 
 
+def test_a_gpu_that_gives_no_context_is_an_error(trt10: FakeTensorRT, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(device: object) -> None:
+        raise trt10.cuda.LogicError("cuDevicePrimaryCtxRetain failed: exclusive (process) compute mode")
+
+    monkeypatch.setattr(trt10.cuda.Device, "retain_primary_context", refuse)
+    with pytest.raises(BackendError, match=r"CUDA cannot start \(cuDevicePrimaryCtxRetain"):
+        Gpu(trt10.cuda)
+
+
 def test_two_gpus_of_one_thread_may_be_closed_in_any_order(trt10: FakeTensorRT) -> None:
     first, second = Gpu(trt10.cuda), Gpu(trt10.cuda)
     first.close()
