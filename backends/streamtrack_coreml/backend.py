@@ -47,8 +47,8 @@ class CoreMLBackend:
         """Load ``model``; see ``streamtrack.api.Backend.load``.
 
         Args:
-            model: a ``.mlpackage``, or an ONNX file of which a package was exported: beside it, or in
-                ``options.cache_dir``.
+            model: a ``.mlpackage``, or an ONNX file of which a package was exported: beside it, or in ``coreml``
+                below ``options.cache_dir``.
             spec: its conventions.
             options: ``provider`` names the compute units (``UNITS``); ``input_size`` picks one of the sizes that the
                 package takes.
@@ -56,13 +56,13 @@ class CoreMLBackend:
         units = _units(options)
         device = "mps" if options.device == "auto" else options.device
         if reason := self.unavailable(device):
-            raise BackendError(f"{reason} Use --device cpu, or cuda where there is an NVIDIA GPU.")
+            raise BackendError(f"{reason} Use --backend onnx, on --device cpu or, with an NVIDIA GPU, cuda.")
         path = model if model.suffix == package.SUFFIX else _exported(model, options)
         runtime = load_runtime()
         found = package.read(path, runtime)
         _check_precision(found, options)
         shape = found.shape_for(options.input_size)
-        loaded = compiled.load(path, runtime.ComputeUnit[units], runtime, options.cache_dir, options.say)
+        loaded = compiled.load(path, runtime.ComputeUnit[units], runtime, _own_folder(options), options.say)
         return CoreMLSession(loaded, found, shape, "cpu" if units == UNITS["cpu_only"] else "mps", options.batch)
 
     def export(
@@ -110,10 +110,15 @@ def _units(options: BackendOptions) -> str:
     return UNITS[provider]
 
 
+def _own_folder(options: BackendOptions) -> Path | None:
+    return options.cache_dir / "coreml" if options.cache_dir else None
+
+
 def _exported(model: Path, options: BackendOptions) -> Path:
     if not model.is_file():
         raise ModelLoadError(f"There is no model file {model}.")
-    folders = [model.parent] + ([options.cache_dir] if options.cache_dir else [])
+    own = _own_folder(options)
+    folders = [model.parent, own] if own else [model.parent]
     found = package.find(package.digest(model), folders, options.input_size, options.precision)
     if found is None:
         size = "{1}x{0}".format(*options.input_size) if options.input_size else ""
@@ -124,7 +129,7 @@ def _exported(model: Path, options: BackendOptions) -> Path:
         )
         raise ModelLoadError(
             f"Core ML cannot run {model} as it is, and no package of it was found beside it"
-            f"{f' or in {options.cache_dir}' if options.cache_dir else ''}: make one, here or on Linux, with "
+            f"{f' or in {own}' if own else ''}: make one, here or on Linux, with "
             f"`streamtrack models export {model} --to coreml{wanted}`."
         )
     return found

@@ -187,8 +187,9 @@ def _try_half(tools: Tools, traced: Traced, graph: Graph, spec: ModelSpec, size:
     batches = parity.pictures(size, spec)[:1]
     (wanted,) = onnx_graph.answers(graph, size, batches)
     try:
-        # A copy: half() rounds the weights in place, and the script that is converted shares them.
-        (found,) = _answers(tools, copy.deepcopy(traced.module).half(), graph, batches, half=True)
+        with _quiet():
+            # A copy: half() rounds the weights in place, and the script that is converted shares them.
+            (found,) = _answers(tools, copy.deepcopy(traced.module).half(), graph, batches, half=True)
     except ModelLoadError as error:
         say(f"fp16 cannot be tried here: {error}")
         return

@@ -98,7 +98,7 @@ def test_elsewhere_than_on_macos_it_says_so_and_what_to_use(
     write: Writer, device: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(platform, "system", lambda: "Linux")
-    with pytest.raises(BackendError, match=r"macOS alone, and this is Linux\. Use --device cpu, or cuda"):
+    with pytest.raises(BackendError, match=r"macOS alone, and this is Linux\. Use --backend onnx, on --device cpu"):
         CoreMLBackend().load(write((1, 3, 32, 64)), PLAIN, BackendOptions(device=device))
     assert CoreMLBackend().unavailable("mps") == "Core ML exists on macOS alone, and this is Linux."
 
@@ -145,8 +145,8 @@ def test_an_onnx_file_is_run_as_the_package_exported_from_it(
 ) -> None:
     model = tmp_path / "face.onnx"
     model.write_bytes(b"weights")
-    folder = tmp_path if place == "beside" else tmp_path / "cache"
-    folder.mkdir(exist_ok=True)
+    folder = tmp_path if place == "beside" else tmp_path / "cache" / "coreml"
+    folder.mkdir(exist_ok=True, parents=True)
     name = file_name(model, hashlib.sha256(b"weights").hexdigest(), [(32, 64)], "fp16")
     write((1, 3, 32, 64)).rename(folder / name)
     options = BackendOptions(device="mps", cache_dir=tmp_path / "cache")
