@@ -100,6 +100,7 @@ MAY_IMPORT = {
         lazily="streamtrack build config demo doctor evaluation explaining fetch folder metrics models params registry "
         "retracking sources.sampling tape types msgspec rich",
     ),
+    "cli.engines": Row("errors", lazily="cli config models opening registry"),
     "cli._export": Row("errors", lazily="api config fetch models params registry"),
     "cli._terminal": Row("build metrics models.zoo", "rich"),
     "__main__": Row("cli"),
