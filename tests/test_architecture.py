@@ -95,10 +95,15 @@ MAY_IMPORT = {
         "errors doctor.checks doctor.hardware", lazily="config fetch models registry tracking av onnxruntime"
     ),
     "explaining": Row("types errors params config build tape tracking", "numpy msgspec"),
+    # It is a user that puts cases together itself: below the command line, above everything else.
+    "benching": Row(
+        f"{VALUES} build config demo doctor.hardware fetch folder models pipeline plugins registry testing",
+        "msgspec numpy av",
+    ),
     "cli": Row(
         "errors",
-        lazily="streamtrack build config demo doctor evaluation explaining fetch folder metrics models params registry "
-        "retracking sources.sampling tape types msgspec rich",
+        lazily="streamtrack benching build config demo doctor evaluation explaining fetch folder metrics models params "
+        "registry retracking sources.sampling tape types msgspec rich",
     ),
     "cli.engines": Row("errors", lazily="cli config models opening registry"),
     "cli._export": Row("errors", lazily="api config fetch models params registry"),
