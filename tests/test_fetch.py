@@ -230,6 +230,18 @@ def test_progress_is_silent_for_what_is_there(server: Server, cache: Path) -> No
     assert log.getvalue() == ""
 
 
+def test_sha256_of_a_folder_tells_names_and_contents_apart(tmp_path: Path) -> None:
+    digests = set()
+    for n, files in enumerate(({"a": b"1"}, {"b": b"1"}, {"a": b"2"}, {"a": b"1", "c/d": b""}, {})):
+        folder = tmp_path / str(n)
+        folder.mkdir()
+        for name, content in files.items():
+            (folder / name).parent.mkdir(exist_ok=True)
+            (folder / name).write_bytes(content)
+        digests.add(sha256_of(folder))
+    assert len(digests) == 5
+
+
 def test_sha256_of_a_file(tmp_path: Path) -> None:
     (tmp_path / "f").write_bytes(b"abc")
     assert sha256_of(tmp_path / "f") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"

@@ -100,7 +100,8 @@ class Session(Protocol):
     """A loaded model. Created, used and closed on one thread: the inference thread.
 
     One that computes in less than fp32 says so in an attribute ``precision`` (``fp16`` or ``int8``): by it the parity
-    gate knows how far its boxes may be from those of the CPU.
+    gate knows how far its boxes may be from those of the CPU. One whose file tells how the model is fed and read has
+    that in an attribute ``conventions`` (a ``ModelSpec``, or None): it is used where nobody says so.
     """
 
     max_batch: int

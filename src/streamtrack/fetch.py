@@ -98,7 +98,12 @@ def state(asset: Asset, cache_dir: Path) -> str:
 
 
 def sha256_of(path: Path) -> str:
-    """Return the SHA-256 of a file, in hexadecimal."""
+    """Return the SHA-256 of a file, or of all names and contents below a folder, in hexadecimal."""
+    if path.is_dir():
+        whole = hashlib.sha256()
+        for each in sorted(each for each in path.rglob("*") if each.is_file()):
+            whole.update(f"{each.relative_to(path).as_posix()}\0{sha256_of(each)}\0".encode())
+        return whole.hexdigest()
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -257,6 +257,16 @@ def test_outputs_tell_the_head() -> None:
     assert len(backend.specs) == 1
 
 
+@pytest.mark.parametrize("head", ["auto", "yunet"])
+def test_what_a_package_says_of_itself_is_used_where_nobody_says_so(head: str) -> None:
+    session = SeeingSession()
+    told = ModelSpec(name="then", head="yunet", channels="rgb", mean=127.0, keypoints=5, classes=("mask",))
+    session.conventions = told  # type: ignore[attr-defined]
+    found = load(StubBackend(session), ModelSpec(name="mine", head=head, input_size=(64, 96), keypoints=5))
+    assert (found.spec.name, found.spec.input_size) == ("mine", (64, 96))
+    assert (found.spec.mean, found.spec.classes) == ((127.0, ("mask",)) if head == "auto" else (0.0, ("face",)))
+
+
 def test_a_model_that_turns_out_to_take_any_size_is_loaded_so() -> None:
     first, second = centerface_session((10, 3, 32, 32)), centerface_session((1, 3, None, None))
     backend = StubBackend(first, second)

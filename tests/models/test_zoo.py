@@ -126,6 +126,16 @@ def test_a_path_is_hashed_and_takes_its_head(tmp_path: Path, head: str | None, e
     assert found.spec.channels == ("bgr" if head == "yunet" else "rgb")
 
 
+def test_a_model_may_be_a_folder(tmp_path: Path) -> None:
+    package = tmp_path / "face.mlpackage"
+    package.mkdir()
+    (package / "weights").write_bytes(b"1")
+    found = resolve(str(package), None, tmp_path, say=refuse)
+    assert (found.path, found.spec.head, found.source) == (package, "auto", "file")
+    (package / "weights").write_bytes(b"2")
+    assert resolve(str(package), None, tmp_path, say=refuse).sha256 != found.sha256
+
+
 def test_a_file_may_have_the_name_of_no_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("detector").write_bytes(b"m")

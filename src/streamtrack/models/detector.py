@@ -194,6 +194,9 @@ def _input_size(session: Session) -> InputSize:
 
 
 def _recognised(spec: ModelSpec, session: Session) -> ModelSpec:
+    told: ModelSpec | None = getattr(session, "conventions", None)
+    if told is not None and told.head != AUTO:
+        return msgspec.structs.replace(told, name=spec.name, input_size=spec.input_size)
     outputs = session.outputs
     heads = fitting(outputs, _input_size(session))
     if not heads:

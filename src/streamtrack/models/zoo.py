@@ -178,7 +178,8 @@ def resolve(model: str, head: str | None, cache_dir: Path, *, say: Callable[[str
             raise ConfigError(f"--head {head} is for a model given by path; '{model}' brings its own.")
         return _first_reachable(cache_dir, say) if model == AUTO else _fetched(model, cache_dir)
     path = Path(model).expanduser()
-    if path.is_file():
+    # Some runtimes have folders for models, and their names end as a file's would.
+    if path.is_file() or (path.is_dir() and path.suffix):
         auto = ModelSpec(name=path.stem, head=AUTO)
         return _from_file(path, auto if head in (None, AUTO) else conventions(head, path.stem))
     if path.suffix or path.name != model:
