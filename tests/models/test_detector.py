@@ -322,12 +322,35 @@ def test_a_model_that_does_more_than_boxes_is_refused_and_closed(tmp_path: Path)
     assert session.closed == 1
 
 
-def test_outputs_that_fit_several_heads_ask_which() -> None:
+def free_session(*shape: int) -> SeeingSession:
+    """Leaves open what its output is; a run gives ``shape``."""
     session = SeeingSession((1, 3, None, None))
-    session.outputs = (("output", (1, None, 85)),)
-    with pytest.raises(ModelLoadError, match=r"fit more than one head.*say which with --head: yolox, nanodet, yolov5"):
+    session.outputs = (("output", (None, None, None)),)
+    session.run = lambda batch: {"output": np.zeros((len(batch), *shape), np.float32)}
+    return session
+
+
+def test_outputs_that_fit_several_heads_are_tried(tmp_path: Path) -> None:
+    path = write_named(tmp_path / "m.onnx", "")
+    for shape, head in (((84, 8400), "yolov8"), ((25200, 85), "yolov5"), ((8400, 85), "yolox")):
+        found = load_named(free_session(*shape), path)
+        assert (found.spec.head, found.class_count) == (head, None)
+
+
+def test_outputs_that_tell_nothing_even_then_close_the_session() -> None:
+    session = free_session(8400, 5)
+    with pytest.raises(ModelLoadError, match=r"fit no known head: found output \(1, 8400, 5\)"):
         load(StubBackend(session), ModelSpec(name="mine", head="auto"))
     assert session.closed == 1
+
+
+def test_metadata_tells_apart_what_looks_alike(tmp_path: Path) -> None:
+    value = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1])
+    model = helper.make_model(helper.make_graph([], "g", [value], [value]))
+    helper.set_model_props(model, {"head": "RTDETRDecoder", "names": "['cat']"})
+    onnx.save(model, str(tmp_path / "m.onnx"))
+    spec = load_named(yolo_session(300, 6), tmp_path / "m.onnx").spec
+    assert (spec.head, spec.classes) == ("rtdetr-chosen", ("cat",))
 
 
 def test_many_outputs_are_not_all_listed() -> None:

@@ -14,6 +14,7 @@ from streamtrack.api import Backend, BackendOptions, Session
 from streamtrack.errors import ModelLoadError
 from streamtrack.models.classes import class_names, read_metadata
 from streamtrack.models.heads import (
+    ALIKE,
     AUTO,
     HEADS,
     Candidates,
@@ -24,6 +25,7 @@ from streamtrack.models.heads import (
     fitting,
     head_named,
     recognise,
+    told_apart,
 )
 from streamtrack.models.nms import nms
 from streamtrack.models.preprocess import InputBuffer, Letterbox, input_size_for
@@ -64,7 +66,7 @@ def load_detector(
     session = backend.load(model, spec, options)
     try:
         if spec.head == AUTO:
-            spec = _recognised(spec, session)
+            spec = _recognised(spec, session, model)
             if spec.dynamic_size and None not in session.input_shape:
                 # Stored with a fixed size though it takes any: now that it is known, load it so.
                 session.close()
@@ -99,9 +101,6 @@ class Detector:
         self.thumbnails: list[Float32Array] = []
         """Of the frames of the latest ``detect``: RGB (3, 18, 32), 0..255."""
         self.max_batch = session.max_batch
-        self.device = session.device
-        self.precision: str = getattr(session, "precision", "fp32")
-        """What the session computes in."""
         self._session = session
         self._fixed_hw = _fixed_size(spec, session.input_shape)
         self._buffers: dict[tuple[int, int], InputBuffer] = {}
@@ -119,6 +118,27 @@ class Detector:
             found.update(zip(rows, self._detect([frames[row] for row in rows], input_hw), strict=True))
         self.thumbnails = [found[row][1] for row in range(len(frames))]
         return [found[row][0] for row in range(len(frames))]
+
+    @property
+    def device(self) -> str:
+        """What it runs on now."""
+        return self._session.device
+
+    @property
+    def precision(self) -> str:
+        """What it computes in now."""
+        return str(getattr(self._session, "precision", "fp32"))
+
+    @property
+    def changing(self) -> bool:
+        """Whether the session may still change over to another runtime: see ``models.changeover``."""
+        return bool(getattr(self._session, "changing", False))
+
+    @property
+    def changed_after(self) -> int | None:
+        """How many calls were answered before it changed over; None where it did not."""
+        found: int | None = getattr(self._session, "changed_after", None)
+        return found
 
     @property
     def fixed_size(self) -> tuple[int, int] | None:
@@ -193,22 +213,34 @@ def _input_size(session: Session) -> InputSize:
     return height, width
 
 
-def _recognised(spec: ModelSpec, session: Session) -> ModelSpec:
+def _tried(spec: ModelSpec, session: Session) -> tuple[Outputs, InputSize]:
+    """Return the outputs with the shapes that a black picture gives them, and the size of its input."""
+    batch, _, height, width = session.input_shape
+    input_hw = (height or spec.input_size[0], width or spec.input_size[1])
+    tensors = session.run(np.zeros((batch or 1, 3, *input_hw), np.float32))
+    return tuple((name, tensors[name].shape) for name, _ in session.outputs), input_hw
+
+
+def _recognised(spec: ModelSpec, session: Session, model: Path) -> ModelSpec:
     told: ModelSpec | None = getattr(session, "conventions", None)
     if told is not None and told.head != AUTO:
         return msgspec.structs.replace(told, name=spec.name, input_size=spec.input_size)
     outputs = session.outputs
     heads = fitting(outputs, _input_size(session))
+    if len(heads) > 1:
+        # An export that leaves everything free has shapes all the same: a run tells them.
+        outputs, input_hw = _tried(spec, session)
+        heads = fitting(outputs, input_hw)
     if not heads:
         raise ModelLoadError(
             f"The outputs of {spec.name} fit no known head: found {_described(outputs)}; {_choices()}."
         )
-    head, *others = heads
-    if others:
+    if len(heads) > 1:
         raise ModelLoadError(
             f"The outputs of {spec.name} fit more than one head: found {_described(outputs)}; "
             f"say which with --head: {', '.join(heads)}."
         )
+    head = heads[0] if heads[0] not in ALIKE else told_apart(heads[0], read_metadata(model))
     # The head's conventions, in the size that was asked for.
     return msgspec.structs.replace(conventions(head, spec.name), input_size=spec.input_size)
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamtrack.errors import ConfigError
-from streamtrack.models.heads import HEADS, conventions, fitting, head_named, recognise
+from streamtrack.models.heads import HEADS, conventions, fitting, head_named, recognise, told_apart
 from streamtrack.models.heads.decoding import are_cells
 
 
@@ -88,3 +88,10 @@ def test_conventions_take_the_name_of_the_model() -> None:
 def test_an_unknown_head_names_the_nearest() -> None:
     with pytest.raises(ConfigError, match=r"no head 'yunett'. Did you mean 'yunet'\? Known: yunet, centerface"):
         head_named("yunett")
+
+
+def test_metadata_tells_apart_what_looks_alike() -> None:
+    assert told_apart("yolo-nms", {"head": "RTDETRDecoder"}) == "rtdetr-chosen"
+    assert told_apart("yolo-nms", {"description": "Ultralytics rtdetr-l model"}) == "rtdetr-chosen"
+    assert told_apart("yolo-nms", {"description": "Ultralytics YOLOv10n model"}) == "yolo-nms"
+    assert told_apart("yolov8", {"head": "RTDETRDecoder"}) == "yolov8"

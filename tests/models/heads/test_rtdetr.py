@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamtrack.errors import InferenceError
-from streamtrack.models.heads import RTDETR
+from streamtrack.models.heads import RTDETR, ChosenRTDETR
 
 SIZE = (64, 96)
 OUTPUTS = (("logits", (None, 100, None)), ("pred_boxes", (None, 100, 4)))
@@ -70,3 +70,17 @@ def test_boxes_and_logits_must_be_as_many() -> None:
     tensors = tensors_of(0, 1, 2)
     with pytest.raises(InferenceError, match="Output 'pred_boxes' has 99 cells"):
         RTDETR("pred_boxes", "logits").decode(tensors | {"pred_boxes": tensors["pred_boxes"][:, 1:]}, SIZE, 0.5)
+
+
+@few
+@given(seed=seeds, batch=batches, threshold=thresholds)
+def test_chosen_rows(seed: int, batch: int, threshold: float) -> None:
+    rng = np.random.default_rng(seed)
+    rows = rng.uniform(0, 1, (batch, 300, 6)).astype(np.float32)
+    rows[..., 5] = rng.integers(0, 80, (batch, 300))
+    head = ChosenRTDETR.bind(one(batch, 300, 6), SIZE)
+    assert head is not None
+    for image, found in enumerate(head.decode({"output": rows}, SIZE, threshold)):
+        kept = [row for row in rows[image] if row[4] >= threshold]
+        boxes = [around(x * 96, y * 64, w * 96, h * 64) for x, y, w, h, *_ in kept]
+        assert_same(found, [(float(row[4]), int(row[5]), box, []) for row, box in zip(kept, boxes, strict=True)])

@@ -8,6 +8,7 @@ Whatever numbers a model gives are decoded as they are: infinite and undefined o
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 import msgspec
@@ -17,7 +18,7 @@ from streamtrack.models.heads.centerface import CenterFace
 from streamtrack.models.heads.contract import ANY_SIZE, Candidates, Head, InputSize, Outputs
 from streamtrack.models.heads.nanodet import NanoDet
 from streamtrack.models.heads.retinaface import RetinaFace
-from streamtrack.models.heads.rtdetr import RTDETR
+from streamtrack.models.heads.rtdetr import RTDETR, ChosenRTDETR
 from streamtrack.models.heads.scrfd import SCRFD
 from streamtrack.models.heads.ultralight import RFB
 from streamtrack.models.heads.yolo import EndToEnd, YOLOv5, YOLOv8
@@ -26,6 +27,7 @@ from streamtrack.models.heads.yunet import YuNet
 from streamtrack.models.spec import ModelSpec
 
 __all__ = [
+    "ALIKE",
     "ANY_SIZE",
     "AUTO",
     "HEADS",
@@ -36,6 +38,7 @@ __all__ = [
     "YOLOX",
     "Candidates",
     "CenterFace",
+    "ChosenRTDETR",
     "DecodedYOLOX",
     "EndToEnd",
     "Head",
@@ -50,6 +53,7 @@ __all__ = [
     "fitting",
     "head_named",
     "recognise",
+    "told_apart",
 ]
 
 AUTO: Final = "auto"
@@ -70,12 +74,16 @@ HEADS: Final[dict[str, type[Head]]] = {
         YOLOv8,
         EndToEnd,
         RTDETR,
+        ChosenRTDETR,
     )
 }
 """Every head by the name that ``--head`` calls it."""
 
-ON_REQUEST: Final = frozenset({"yolox-decoded"})
+ON_REQUEST: Final = frozenset({"yolox-decoded", "rtdetr-chosen"})
 """Heads that are never recognised: their outputs look like another's, which is far more common."""
+
+ALIKE: Final = frozenset({"yolo-nms"})
+"""Heads whose outputs may be another's, which the model's metadata tells: see ``told_apart``."""
 
 
 def head_named(name: str) -> type[Head]:
@@ -99,6 +107,12 @@ def recognise(outputs: Outputs, input_hw: InputSize = ANY_SIZE) -> str | None:
     """Return the name of the one head that reads these outputs, or None where none does, or more than one."""
     names = fitting(outputs, input_hw)
     return names[0] if len(names) == 1 else None
+
+
+def told_apart(name: str, metadata: Mapping[str, str]) -> str:
+    """Return the head that a recognised model really has, in the light of its metadata."""
+    said = f"{metadata.get('head', '')} {metadata.get('description', '')}".lower().replace("-", "")
+    return "rtdetr-chosen" if name == "yolo-nms" and "rtdetr" in said else name
 
 
 def conventions(head: str, name: str) -> ModelSpec:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from typing import ClassVar
 
+import msgspec
 import numpy as np
 
 from streamtrack.api import Tensors
 from streamtrack.models.classes import COCO
 from streamtrack.models.heads.contract import ANY_SIZE, Candidates, InputSize, Outputs
 from streamtrack.models.heads.decoding import are_cells, boxes_around, by_image, check_cells, reaching
-from streamtrack.models.heads.yolo import MOST_QUERIES
+from streamtrack.models.heads.yolo import MOST_QUERIES, EndToEnd
 from streamtrack.models.spec import ModelSpec
 
 _FEWEST_QUERIES = 100
@@ -76,6 +77,36 @@ class RTDETR:
         boxes = shares[image, row] * np.array((input_hw[1], input_hw[0]) * 2, np.float32)
         placed = boxes_around(boxes[:, :2], boxes[:, 2:])
         return by_image(image, len(shares), placed, scores[np.arange(len(row)), classes], classes)
+
+
+class ChosenRTDETR(EndToEnd):
+    """RT-DETR as Ultralytics exports it since 2026: the best of all queries and classes, chosen inside the model.
+
+    Each row is centre x y and size w h as shares of the input's sides, score, class. Its outputs look like those of
+    ``EndToEnd``.
+    """
+
+    conventions: ClassVar[ModelSpec] = msgspec.structs.replace(
+        RTDETR.conventions, name="rtdetr-chosen", head="rtdetr-chosen"
+    )
+    expects: ClassVar[str] = (
+        f"one output (.., N, 6) of centre x y, size w h as shares, score, class, N up to {MOST_QUERIES}"
+    )
+
+    @classmethod
+    def bind(cls, outputs: Outputs, input_hw: InputSize = ANY_SIZE) -> ChosenRTDETR | None:
+        """Take what ``EndToEnd`` takes."""
+        return cls(outputs[0][0]) if EndToEnd.bind(outputs, input_hw) else None
+
+    def decode(self, tensors: Tensors, input_hw: tuple[int, int], threshold: float) -> list[Candidates]:
+        """Decode; see ``Head.decode``."""
+        size = np.array((input_hw[1], input_hw[0]) * 2, np.float32)
+        found = super().decode(tensors, input_hw, threshold)
+        placed = [each.boxes * size for each in found]
+        return [
+            each._replace(boxes=boxes_around(boxes[:, :2], boxes[:, 2:]))
+            for each, boxes in zip(found, placed, strict=True)
+        ]
 
 
 def _logit(score: float) -> float:
