@@ -75,6 +75,9 @@ def load_detector(
         usual = detector.spec.classes
         # A family that finds one thing has no other names in its files, and reading a large one takes time.
         metadata = {} if classes or len(usual) == 1 else read_metadata(model)
+        if detector.class_count is None:
+            tried = head_named(spec.head).bind(*_tried(spec, session))
+            detector.class_count = tried.classes if tried else None
         names = class_names(metadata, classes, detector.class_count, usual)
         detector.spec = msgspec.structs.replace(detector.spec, classes=names)
         return detector
