@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -298,6 +300,71 @@ def test_a_run_tells_what_it_ran_on_and_why(bench: Bench, tmp_path: Path, monkey
     bench.fake.refuses = "no driver."
     with pytest.raises(BackendError, match="tensorrt on cuda: no driver; onnx on cuda: no cuda here"):
         run("cuda", device="cuda")
+
+
+class Builder(FakeBackend):
+    """A backend that builds for a while before it can load."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.built, self.broken = threading.Event(), ""
+
+    def prepare(self, model: Path, spec: ModelSpec, options: BackendOptions) -> None:
+        self.built.wait()
+        if self.broken:
+            raise BackendError(self.broken)
+
+    def interrupt(self) -> None:
+        self.built.set()
+
+
+def warmly(bench: Bench, count: int, ready: int) -> tuple[Opened, list[np.ndarray]]:
+    """Detect in ``count`` frames; after ``ready`` of them the build is through."""
+    builder = bench.fake = Builder("tensorrt")
+    opened = bench.open(warm_start=True)
+    found = []
+    with closing(opened.detector):
+        for n, picture in enumerate(square_frames(count, PATHS)):
+            if n == ready:
+                builder.built.set()
+                preparing = [each for each in threading.enumerate() if "prepare" in each.name]
+                _ = [each.join() for each in preparing]
+            found.append(opened.detector.detect([Frame(n, n, 640, 384, ArrayPicture(picture))])[0].boxes)
+    return opened, found
+
+
+def test_a_warm_start_changes_over_and_is_compared_from_there_on(bench: Bench) -> None:
+    opened, found = warmly(bench, 9, ready=2)
+    assert [len(each) for each in found] == [2] * 9
+    assert (opened.backend, opened.changed_after, bench.fake.runs) == ("tensorrt", 2, 7)
+    assert opened.parity is not None
+    assert (opened.parity.verdict, opened.parity.device, opened.parity.frames) == ("agreed", "cuda", 3)
+    assert bench.said == ["tensorrt is ready: changed over from cpu to cuda after 2 calls"]
+
+
+def test_a_warm_start_that_ends_before_the_build_does_runs_on_the_cpu(bench: Bench) -> None:
+    opened, found = warmly(bench, 3, ready=9)
+    assert (len(found), opened.backend, opened.changed_after, bench.fake.runs) == (3, "onnx", None, 0)
+
+
+def test_a_warm_start_whose_build_fails_stays_on_the_cpu(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(self: Builder, *given: Any) -> None:
+        raise BackendError("out of GPU memory.")
+
+    monkeypatch.setattr(Builder, "prepare", fail)
+    opened, found = warmly(bench, 5, ready=1)
+    assert [len(each) for each in found] == [2] * 5
+    assert (opened.backend, opened.changed_after, opened.detector.device) == ("onnx", None, "cpu")
+    assert bench.said == [
+        "tensorrt cannot take over, the run goes on without it: out of GPU memory.",
+        "tensorrt on cuda could not take over: using the CPU",
+    ]
+
+
+def test_classes_are_called_what_was_asked_for(bench: Bench) -> None:
+    wanted = Wanted(bench.model, DetectorConfig(classes="square"), RuntimeConfig(device="cpu", threads=1))
+    with closing(open_detector(wanted).detector) as detector:
+        assert detector.spec.classes == ("square",)
 
 
 def test_the_size_that_is_wanted_is_the_specs(bench: Bench) -> None:

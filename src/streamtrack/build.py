@@ -317,6 +317,7 @@ class Pipeline(StagePipeline):
             device=self._detector.device if self._detector else self._config.runtime.device,
             backend=self._backend(),
             passed_over=self._opened.passed if self._opened else (),
+            changed_after=self._opened.changed_after if self._opened else None,
             parity=self._opened.parity if self._opened else None,
             model=ModelMetrics(name=model.name, sha256=model.sha256, source=model.source, note=model.note)
             if model

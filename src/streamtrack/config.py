@@ -60,6 +60,8 @@ class DetectorConfig(DetectorParams, frozen=True, kw_only=True, forbid_unknown_f
     """A name in the zoo, a path to an ONNX file, or ``auto``."""
     head: str | None = None
     """How to read the model's outputs; needed only where they do not tell themselves."""
+    classes: str = ""
+    """What the model's classes are called: names between commas, or a file of lines; empty: as it says itself."""
     input_size: _NonNegativeInt = 0
     """Longest side in px of the picture given to a model that takes any size; 0: the model's own."""
     batch_size: _PositiveInt = 1
@@ -94,6 +96,8 @@ class RuntimeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     never."""
     allow_drift: bool = False
     """Go on where an accelerator's boxes are not those of the CPU."""
+    warm_start: bool = False
+    """Where an engine must be built first, begin on the CPU and change over between two frames when it is ready."""
     threads: _NonNegativeInt = 0
     """Threads for inference and for decoding; 0: as many as the machine gives."""
     queue_size: _PositiveInt = 4

@@ -117,6 +117,8 @@ class Metrics(msgspec.Struct, kw_only=True):
     backend: str
     passed_over: tuple[PassedOver, ...] = ()
     """What ``auto`` would have preferred, and why it was not to be."""
+    changed_after: int | None = None
+    """With a warm start, how many calls of the model the CPU answered before ``backend`` took over."""
     parity: ParityMetrics | None = None
     """How the accelerator compares with the CPU; None on the CPU."""
     model: ModelMetrics

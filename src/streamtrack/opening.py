@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import msgspec
 
@@ -14,7 +15,10 @@ from streamtrack.api import Backend, BackendOptions
 from streamtrack.config import DetectorConfig, RuntimeConfig
 from streamtrack.devices import Candidate, PassedOver
 from streamtrack.errors import BackendError, PluginError
+from streamtrack.models.changeover import SlowBackend, WarmStart
+from streamtrack.models.classes import parse_classes
 from streamtrack.models.detector import Detector, load_detector
+from streamtrack.models.heads import AUTO
 from streamtrack.models.parity import CheckedDetector, GateRules
 from streamtrack.models.spec import ModelSpec
 from streamtrack.models.verdicts import ParityMetrics, Verdicts, key_of
@@ -37,7 +41,14 @@ class Opened:
     @property
     def backend(self) -> str:
         """The backend that runs now."""
-        return devices.REFERENCE if self._left else self.candidate.backend
+        # Also while a warm start has not changed over.
+        elsewhere = self.detector.device == devices.CPU and self.candidate.device not in (devices.CPU, devices.AUTO)
+        return devices.REFERENCE if self._left or elsewhere else self.candidate.backend
+
+    @property
+    def changed_after(self) -> int | None:
+        """With a warm start, how many calls were answered before the backend took over; else None."""
+        return self.detector.changed_after
 
     @property
     def passed(self) -> tuple[PassedOver, ...]:
@@ -102,7 +113,8 @@ def _attempt(
     if known and known.verdict == "slower" and may_leave:
         raise BackendError(f"{known.note.partition(':')[0]}, as an earlier run has found.")
     detector = _load(wanted, candidate, backend)
-    if detector.device == devices.CPU or not wanted.runtime.parity_frames:
+    on_cpu = detector.device == devices.CPU and not detector.changing
+    if on_cpu or not wanted.runtime.parity_frames:
         return detector, None
     if known:
         return detector, known
@@ -143,14 +155,34 @@ def _load(wanted: Wanted, candidate: Candidate, backend: Backend) -> Detector:
         cache_dir=wanted.cache_dir,
         say=wanted.say,
     )
-    return load_detector(wanted.model.path, wanted.spec, backend, options, wanted.settings)
+    spec = wanted.spec
+    if wanted.runtime.warm_start and hasattr(backend, "prepare"):
+        first: Backend = registry.load("backends", devices.REFERENCE)()
+        if spec.head == AUTO:
+            spec = _recognised(wanted, first)
+        on_cpu = BackendOptions(device=devices.CPU, threads=wanted.runtime.threads)
+        # Its session says with properties what the contract has as attributes.
+        backend = cast(Backend, WarmStart(first, on_cpu, cast(SlowBackend, backend)))
+    return _loaded(wanted, spec, backend, options)
+
+
+def _recognised(wanted: Wanted, first: Backend) -> ModelSpec:
+    """Return what the model's outputs tell: with it, nothing need be loaded, and so nothing prepared, twice."""
+    options = BackendOptions(device=devices.CPU, threads=wanted.runtime.threads)
+    with closing(_loaded(wanted, wanted.spec, first, options)) as detector:
+        return detector.spec
+
+
+def _loaded(wanted: Wanted, spec: ModelSpec, backend: Backend, options: BackendOptions) -> Detector:
+    names = parse_classes(wanted.settings.classes) if wanted.settings.classes else ()
+    return load_detector(wanted.model.path, spec, backend, options, wanted.settings, names)
 
 
 def _reference(wanted: Wanted, detector: Detector) -> Detector:
     backend: Backend = registry.load("backends", devices.REFERENCE)()
     # At another size a model sees other pixels, and would be right to differ.
     options = BackendOptions(device=devices.CPU, threads=wanted.runtime.threads, input_size=detector.fixed_size)
-    return load_detector(wanted.model.path, detector.spec, backend, options, wanted.settings)
+    return _loaded(wanted, detector.spec, backend, options)
 
 
 def _key(wanted: Wanted, candidate: Candidate) -> str:

@@ -151,6 +151,8 @@ class Toy:
 
     spec = ModelSpec(name="toy", head="centerface")
     precision = "fp32"
+    changing = False
+    changed_after = None
 
     def __init__(self, device: str, answer: Callable[[int], Detections], seconds: float = 0.001) -> None:
         self.device, self.answer, self.seconds = device, answer, seconds

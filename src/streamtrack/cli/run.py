@@ -68,6 +68,7 @@ def _add_what(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--model", metavar="MODEL", help="a zoo name, an ONNX file, or auto (default)")
     group.add_argument("--head", metavar="HEAD", help="how to read an ONNX file's outputs, where it cannot be told")
+    group.add_argument("--classes", metavar="NAMES", help="what the model's classes are called: a,b,c or a file")
     group.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), help="where to run the model (default auto)")
     group.add_argument("--backend", metavar="NAME", help="with which runtime; default: what suits the device")
     group.add_argument(
@@ -75,6 +76,12 @@ def _add_what(parser: argparse.ArgumentParser) -> None:
         action=argparse.BooleanOptionalAction,
         default=None,
         help="go on where an accelerator's boxes are not those of the CPU",
+    )
+    group.add_argument(
+        "--warm-start",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="where an engine must be built first, begin on the CPU and change over when it is ready",
     )
     group.add_argument("--threads", type=int, metavar="N", help="threads for inference and decoding (0: all cores)")
     group.add_argument(
@@ -159,8 +166,10 @@ def settings(args: argparse.Namespace) -> dict[str, Any]:
 
     given = {
         "source.max_staleness_s": args.max_staleness,
+        "detector.classes": args.classes,
         "runtime.backend": args.backend,
         "runtime.allow_drift": args.allow_drift,
+        "runtime.warm_start": args.warm_start,
         "output.save_frames": args.save_frames,
         "output.save_crops": args.save_crops,
         "output.jpeg_quality": args.jpeg_quality,

@@ -101,6 +101,11 @@ class ChangingSession:
         return self._session.device
 
     @property
+    def changing(self) -> bool:
+        """Whether the second may still take over."""
+        return not self._settled
+
+    @property
     def max_batch(self) -> int:
         """Largest batch of the one that runs now."""
         return self._session.max_batch

@@ -180,8 +180,8 @@ class CheckedDetector:
         """Whether the accelerator was left for the CPU."""
         self._fast, self._reference = fast, reference
         self._rules, self._say, self._keep = rules, say, keep
-        self._tolerance = TOLERANCES.get(fast.precision, TOLERANCES["fp32"])
         self._params = fast.params
+        self._begun_warm = fast.changing
         self._seen = Comparison()
         self._frames = 0
         self._times: list[tuple[float, float]] = []
@@ -197,6 +197,11 @@ class CheckedDetector:
     def device(self) -> str:
         """What it runs on now."""
         return self._active.device
+
+    @property
+    def changed_after(self) -> int | None:
+        """See ``Detector.changed_after``."""
+        return self._fast.changed_after
 
     @property
     def _active(self) -> Detector:
@@ -227,12 +232,19 @@ class CheckedDetector:
                 raise
             self._conclude("failed", f"{self._rules.name} failed: using the CPU ({error})", leave=True)
             return self._reference.detect(frames)
+        if self._fast.changing:
+            # What shall be tried is not there yet.
+            return [_suppressed(each, self._params) for each in ours]
+        if self._begun_warm and self.changed_after is None:
+            self._conclude("failed", f"{self._rules.name} could not take over: using the CPU", leave=True)
+            return [_suppressed(each, self._params) for each in ours]
         before = self._reference.stats.inference_s
         theirs = self._reference.detect(frames)
         self._times.append((fast_s / len(frames), (self._reference.stats.inference_s - before) / len(frames)))
         self._frames += len(frames)
+        tolerance = TOLERANCES.get(self._fast.precision, TOLERANCES["fp32"])
         for frame, our, their in zip(frames, ours, theirs, strict=True):
-            seen = compare(our, their, self._tolerance, self._params.confidence)
+            seen = compare(our, their, tolerance, self._params.confidence)
             where = f"in frame {frame.index} {seen.example}" if seen.example else ""
             self._seen += seen._replace(example=where)
         self._judge()
@@ -276,6 +288,8 @@ class CheckedDetector:
         self.parity = msgspec.structs.replace(
             self.parity,
             verdict=verdict,
+            device=self._fast.device,
+            precision=self._fast.precision,
             frames=self._frames,
             boxes=seen.boxes,
             disagreeing=seen.disagreeing,
