@@ -1,9 +1,20 @@
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from streamtrack.benching import capacity
-from streamtrack.benching.capacity import Promise, judge, limit, measure_capacity, parse_promise, search
+from streamtrack.benching.capacity import (
+    Promise,
+    busy_percent,
+    busy_ticks,
+    judge,
+    limit,
+    measure_capacity,
+    parse_promise,
+    search,
+)
 from streamtrack.benching.results import StageTime, Trial
 from streamtrack.benching.tasks import StreamMeasured, StreamTask
 from streamtrack.errors import ConfigError
@@ -69,6 +80,17 @@ def test_what_limits() -> None:
     assert limit(trial(1, cpu_percent=100), 8, "cpu").startswith("one thread: 'detect'")
     assert limit(trial(4, cpu_percent=100), 8, "cuda").startswith("the device (cuda)")
     assert limit(trial(4, cpu_percent=100), 8, "cpu").startswith("latency alone")
+    busy = trial(1, cpu_percent=100, machine_percent=97)
+    assert limit(busy, 2, "cpu") == "other work: the processors are at 97 %, the streams at 50 %"
+
+
+def test_how_busy_the_machine_is(tmp_path: Path) -> None:
+    (tmp_path / "stat").write_text("cpu  100 0 50 800 50 0 0 0 0 0\ncpu0 1 2 3\n")
+    assert busy_ticks(tmp_path / "stat") == (150, 1000)
+    assert busy_ticks(tmp_path / "absent") is None
+    assert busy_percent((150, 1000), (240, 1100)) == 90.0
+    assert busy_percent((150, 1000), (150, 1000)) is None
+    assert busy_percent(None, (1, 1)) is None
 
 
 def test_a_search_is_told_as_it_goes(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ import re
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -84,10 +85,13 @@ def measure_capacity(
     devices: Counter[str] = Counter()
 
     def holds(count: int) -> bool:
+        before = busy_ticks()
         outcome = run_streams(task, count)
+        machine_percent = busy_percent(before, busy_ticks())
         trial = Trial(streams=count, held=False, latency_ms=0, kept=0, cpu_percent=0, memory_mb=0, why=str(outcome))
         if not isinstance(outcome, str):
             trial = judge(outcome, promise)
+            trial.machine_percent = machine_percent
             devices.update(stream.device for stream in outcome)
         trials.append(trial)
         tell(trial)
@@ -157,6 +161,23 @@ def judge(streams: Sequence[StreamMeasured], promise: Promise) -> Trial:
     )
 
 
+def busy_ticks(stat: Path = Path("/proc/stat")) -> tuple[int, int] | None:
+    """Return the busy and all ticks of all processors since the machine started; None but on Linux."""
+    try:
+        fields = [int(field) for field in stat.read_text(encoding="ascii").split("\n", 1)[0].split()[1:9]]
+    except (OSError, ValueError):
+        return None
+    idle = sum(fields[3:5])  # idle, iowait; see proc_stat(5)
+    return sum(fields) - idle, sum(fields)
+
+
+def busy_percent(before: tuple[int, int] | None, after: tuple[int, int] | None) -> float | None:
+    """Return what part of all processors was busy between two readings."""
+    if not before or not after or after[1] <= before[1]:
+        return None
+    return round(100 * (after[0] - before[0]) / (after[1] - before[1]), 1)
+
+
 def limit(trial: Trial, cores: float, device: str) -> str:
     """Say in words what was used up in a trial that was not held."""
     used = trial.cpu_percent / 100 / cores
@@ -164,6 +185,8 @@ def limit(trial: Trial, cores: float, device: str) -> str:
     if used >= _SATURATED:
         told = f"the processor ({100 * used:.0f} % of {cores:g} cores"
         return f"{told}, most of it in the thread that does '{busiest}')" if busiest else f"{told})"
+    if (trial.machine_percent or 0) >= 100 * _SATURATED:
+        return f"other work: the processors are at {trial.machine_percent:.0f} %, the streams at {100 * used:.0f} %"
     if share >= _BUSY * trial.streams:
         return f"one thread: '{busiest}' is busy all the time, and one stream cannot use more"
     if device not in ("cpu", ""):

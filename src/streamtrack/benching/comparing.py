@@ -132,7 +132,7 @@ def _misses(case: CaseResult) -> int:
 
 
 def _warnings(before: Report, after: Report) -> Iterator[str]:
-    for key in ("processor", "memory", "accelerators"):
+    for key in ("processor", "accelerators"):
         if before.machine.get(key) != after.machine.get(key):
             yield f"the {key} differs: {before.machine.get(key)} against {after.machine.get(key)}"
     if before.clip != after.clip:

@@ -40,15 +40,15 @@ COLOURS
 .legend { list-style: none; display: flex; flex-wrap: wrap; gap: 4px 20px; padding: 0;
   margin: 8px 0 0; font-size: 13px; }
 .legend i { display: inline-block; width: 11px; height: 11px; border-radius: 3px; margin-right: 7px; }
-.wide { overflow-x: auto; }
+.wide { overflow-x: auto; margin-bottom: 26px; }
 table { border-collapse: collapse; font-size: 13px; width: 100%; margin-top: 10px; font-variant-numeric: tabular-nums; }
 th, td { padding: 6px 10px 6px 0; border-bottom: 1px solid var(--line); text-align: left; }
-th { color: var(--soft); font-weight: 600; }
+th { color: var(--soft); font-weight: 600; white-space: nowrap; }
 td { white-space: nowrap; } .num { text-align: right; padding-right: 16px; }
 td:last-child { white-space: normal; } .notes { color: var(--soft); font-size: 13px; padding-left: 18px; }
 .wait { background: #fdf3d7; color: #5f4700; padding: 8px 14px; border-radius: 6px; display: inline-block; }
 footer { margin-top: 56px; border-top: 1px solid var(--line); padding-top: 14px; font-size: 13px; }
-footer code { overflow-wrap: anywhere; }
+footer p { max-width: none; } footer code { overflow-wrap: anywhere; }
 """
 
 
@@ -88,7 +88,7 @@ def render(report: Report) -> str:
 def _head(report: Report) -> Iterator[str]:
     machine = report.machine
     yield "<h1>What this machine does with streamtrack</h1>"
-    known = (machine["processor"], machine["memory"], machine["accelerators"], machine["system"])
+    known = (machine["processor"], machine["memory"], f"accelerators: {machine['accelerators']}", machine["system"])
     yield f'<p class="soft">{escape(" · ".join(known))}</p>'
     if report.status != "complete":
         yield f'<p class="wait">Not complete ({escape(report.status)}): what follows was measured until then.</p>'

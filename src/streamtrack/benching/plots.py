@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 COLOURS = 8
 _WIDTH, _ROW, _BAR = 960, 26, 14
-_LEFT, _RIGHT, _AXIS = 330, 150, 34
+_LEFT, _RIGHT, _AXIS = 300, 200, 34
 _LEAST = 1e-9
 
 

@@ -144,6 +144,8 @@ class Trial(msgspec.Struct, kw_only=True):
     cpu_percent: float
     """Of all streams together; 100 is one core."""
     memory_mb: float
+    machine_percent: float | None = None
+    """All that the machine's processors did meanwhile, other work included, of all of them; None where none tells."""
     why: str = ""
     """What was broken, if anything."""
     stages: dict[str, float] = {}

@@ -44,7 +44,7 @@ def other_work(known: Mapping[str, Any]) -> str:
     if found < _BUSY * cores:
         return ""
     return (
-        f"Other work ran on this machine when the benchmark began (load {found:.1f} on {cores:g} cores): it is faster."
+        f"Other work ran here when the benchmark began (load {found:.1f} on {cores:g} cores): the machine can do more."
     )
 
 

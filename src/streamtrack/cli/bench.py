@@ -278,7 +278,7 @@ def _show(report: Report, folder: Path, *, as_json: bool) -> None:
     if as_json:
         print(msgspec.json.format(msgspec.json.encode(report), indent=1).decode())
         return
-    print(f"{report.machine['processor']}; {report.machine['accelerators']}; on {report.clip}")
+    print(f"{report.machine['processor']}; accelerators: {report.machine['accelerators']}; on {report.clip}")
     if busy := surroundings.other_work(report.machine):
         print(busy)
     for table in tables.tables(report):
