@@ -46,8 +46,8 @@ TOLERANCES: Final = {
     "fp16": Tolerance(iou=0.85, score=0.05),
     "int8": Tolerance(iou=0.6, score=0.25),
 }
-"""By what the accelerator computes in. fp32 leaves room for TF32, which GPUs use for it. Measured: YuNet with its graph in
-half precision keeps 0.998 and 0.004 on 768 boxes of four clips; small boxes and other models need more."""
+"""By what the accelerator computes in. fp32 leaves room for TF32, which GPUs use for it. Measured: YuNet with its graph
+in half precision keeps 0.998 and 0.004 on 768 boxes of four clips; small boxes and other models need more."""
 
 
 class Comparison(NamedTuple):
