@@ -92,7 +92,7 @@ def _loaded(task: InferenceTask) -> Detector:
     backend = registry.load("backends", case.backend)()
     unavailable = getattr(backend, "unavailable", None)
     if unavailable and (reason := unavailable(case.device)):
-        raise BackendError(f"{case.runtime}: {reason}")
+        raise BackendError(reason)
     return load_detector(Path(task.path), spec, backend, options, DetectorParams())
 
 
