@@ -74,6 +74,7 @@ MAY_IMPORT = {
     "address": Row("errors"),
     "plugins": Row("types errors api address registry", "msgspec"),
     "devices": Row("errors api registry", "msgspec"),
+    "quantizing": Row("types errors api params config models plugins registry", "numpy msgspec"),
     "opening": Row("errors api config devices models registry", "msgspec"),
     "build": Row(
         f"{VALUES} config folder latency metrics models opening pipeline plugins registry scenes threads tracking",
@@ -92,7 +93,7 @@ MAY_IMPORT = {
     "doctor.checks": Row(),
     "doctor.hardware": Row("doctor.checks"),
     "doctor.machine": Row(
-        "errors doctor.checks doctor.hardware", lazily="config fetch models registry tracking av onnxruntime"
+        "errors doctor.checks doctor.hardware", lazily="config devices fetch models registry tracking av onnxruntime"
     ),
     "explaining": Row("types errors params config build tape tracking", "numpy msgspec"),
     # It is a user that puts cases together itself: below the command line, above everything else.
@@ -103,7 +104,7 @@ MAY_IMPORT = {
     "cli": Row(
         "errors",
         lazily="streamtrack benching build config demo doctor evaluation explaining fetch folder metrics models params "
-        "registry retracking sources.sampling tape types msgspec rich",
+        "quantizing registry retracking sources.sampling tape types msgspec rich",
     ),
     "cli.engines": Row("errors", lazily="cli config models opening registry"),
     "cli._export": Row("errors", lazily="api config fetch models params registry"),

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 import onnx
+import onnxruntime as ort
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
@@ -20,6 +21,7 @@ from streamtrack_onnx.session import first_line
 
 _PER_CHANNEL_OPSET: Final = 13
 """The first whose QuantizeLinear takes a scale for each channel."""
+_FATAL_ONLY: Final = 4
 _WEIGHTED: Final = frozenset(("Conv", "ConvTranspose", "Gemm", "MatMul"))
 
 
@@ -35,8 +37,12 @@ def quantize(model: bytes, out: Path, batches: Iterable[Float32Array], say: Call
     Raises:
         ModelLoadError: the model cannot be quantized.
     """
+    # Told on standard error of each weight that folding leaves without use; what goes wrong is raised.
+    ort.set_default_logger_severity(_FATAL_ONLY)
     proto = _named(_upgraded(onnx.load_from_string(model)))
     excluded = _last_computed(proto)
+    if len(excluded) == len(proto.graph.node):
+        raise ModelLoadError(f"{out.name} would be no other than its model: no more than one layer of it has weights.")
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as folder:
         stored, prepared, finished = (Path(folder) / f"{stage}.onnx" for stage in ("stored", "prepared", "finished"))
         onnx.save(proto, str(stored))

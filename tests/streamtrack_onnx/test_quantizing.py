@@ -95,6 +95,14 @@ def test_a_model_that_resists_is_an_error_and_leaves_nothing(tmp_path: Path) -> 
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_model_with_nothing_to_quantize_is_an_error(tmp_path: Path) -> None:
+    model = two_convolutions()
+    del model.graph.node[:2]
+    model.graph.node[0].input[:] = ["picture", "w1"]
+    with pytest.raises(ModelLoadError, match="no more than one layer of it has weights"):
+        quantize(model.SerializeToString(), tmp_path / "int8.onnx", pictures(2), lambda text: None)
+
+
 def test_an_opset_that_cannot_be_converted_is_an_error(tmp_path: Path) -> None:
     model = two_convolutions(opset=11)
     model.graph.node[1].op_type = "Teleport"

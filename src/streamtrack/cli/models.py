@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from streamtrack.cli import _export
+from streamtrack.cli import _export, _quantize
 
 if TYPE_CHECKING:
     from streamtrack.models.zoo import ZooEntry
@@ -28,6 +28,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     path.add_argument("name", metavar="NAME", help="a model of the zoo")
     actions.add_parser("verify", help="hash every cached model again")
     _export.add_parser(actions)
+    _quantize.add_parser(actions)
     parser.set_defaults(run=run)
 
 
