@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from streamtrack import fetch, registry
+from streamtrack.devices import Candidate
 from streamtrack.doctor import hardware, machine
 from streamtrack.doctor.checks import Check, exit_code
 from streamtrack.registry import Plugin
@@ -144,7 +145,18 @@ def test_a_gpu_that_the_runtime_cannot_use_is_noted(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(hardware, "accelerators", lambda: there)
     assert "onnxruntime-gpu" in look("onnxruntime").remedy
     monkeypatch.setattr(machine, "_version", lambda name: None)
-    assert look("runtimes").remedy == "pip install tensorrt pycuda"
+    assert look("runtimes").remedy == "pip install 'streamtrack[tensorrt]'"
+
+
+def test_the_device_that_auto_would_take_is_told_with_the_reasons(monkeypatch: pytest.MonkeyPatch) -> None:
+    reasons = {"tensorrt on cuda": "no driver", "onnx on cpu": None}
+    survey = [(Candidate("tensorrt", "cuda"), "no driver"), (Candidate("onnx", "cpu"), None)]
+    monkeypatch.setattr("streamtrack.devices.survey", lambda: survey)
+    assert (look("device").text, look("device").facts) == ("--device auto takes onnx on cpu", reasons)
+    survey[0] = (survey[0][0], None)
+    assert look("device").text.startswith("--device auto takes tensorrt on cuda, if the model loads")
+    survey[:] = [(survey[0][0], "no driver")]
+    assert look("device").mark == "problem"
 
 
 @pytest.mark.parametrize(

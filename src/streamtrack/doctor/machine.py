@@ -50,6 +50,7 @@ _PROTOCOLS: Final = {
 }
 _FORMATS: Final = ("hls", "flv", "mpegts", "mpjpeg", "sdp")
 _DECODERS: Final = ("h264", "hevc", "vp9", "av1", "mpeg4", "mjpeg")
+_EXTRAS: Final = {"nvidia": "tensorrt", "apple": "coreml"}
 _ESSENTIAL: Final = {("sources", "pyav"), ("backends", "onnx"), ("sinks", "jsonl")}
 
 
@@ -220,8 +221,23 @@ def _runtimes() -> Check:
     text += ("; " if text else "") + f"not installed: {', '.join(absent)}" if absent else ""
     if absent and not useful:
         text += " (of no use without an NVIDIA GPU or a Mac)"
-    remedy = f"pip install {' '.join(useful)}" if useful else ""
+    extras = sorted({_EXTRAS[wanted[name]] for name in useful})
+    remedy = f"pip install 'streamtrack[{','.join(extras)}]'" if useful else ""
     return Check("inference", "runtimes", "note" if useful else "ok", text, remedy, found)
+
+
+def _device() -> Check:
+    from streamtrack import devices
+
+    found = [(str(candidate), candidate.device, reason) for candidate, reason in devices.survey()]
+    able = [(name, device) for name, device, reason in found if reason is None]
+    facts = {name: reason for name, _, reason in found}
+    if not able:
+        return Check("inference", "device", "problem", "nothing here can run a model", facts=facts)
+    name, device = able[0]
+    text = f"--device auto takes {name}"
+    text += "" if device == devices.CPU else ", if the model loads, agrees with the CPU and is not slower than it"
+    return Check("inference", "device", "ok", text, facts=facts)
 
 
 def _version(package: str) -> str | None:
@@ -305,6 +321,7 @@ PROBES: Final = (
     Probe("inference", "onnxruntime", _onnxruntime, essential=True, remedy="pip install --force-reinstall onnxruntime"),
     Probe("inference", "runtimes", _runtimes),
     Probe("inference", "accelerators", hardware.accelerators),
+    Probe("inference", "device", _device),
     Probe("machine", "cpu", hardware.processor),
     Probe("machine", "memory", hardware.memory),
     Probe("machine", "threads", _threads),
