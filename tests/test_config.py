@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import msgspec
@@ -182,3 +185,23 @@ def test_every_setting_has_a_meaning_in_one_sentence() -> None:
         assert set(found) == set(values)
         assert [text for text in found.values() if not text[0].isalnum() or len(text.split()) < 3 or "`" in text] == []
     assert config.meanings("source")["stride"] == "Look at frames 0, stride, 2 stride, ... in presentation order"
+
+
+def test_thread_pools_of_libraries_are_held_small_unless_the_user_says_otherwise(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pools = ("OMP", "OPENBLAS", "MKL", "NUMEXPR")
+    names = {*(f"{library}_NUM_THREADS" for library in pools), "VECLIB_MAXIMUM_THREADS"}
+    for name in names:
+        monkeypatch.setenv(name, "")  # so that what is set here is taken back
+    monkeypatch.setenv("MKL_NUM_THREADS", "7")
+    assert config.limit_library_threads(2) == dict.fromkeys(names - {"MKL_NUM_THREADS"}, "2")
+    assert (os.environ["OMP_NUM_THREADS"], os.environ["MKL_NUM_THREADS"]) == ("2", "7")
+    assert config.limit_library_threads(4) == {}
+    monkeypatch.setenv("OMP_NUM_THREADS", "")
+    assert config.limit_library_threads(0) == {"OMP_NUM_THREADS": "1"}
+
+
+def test_reading_the_settings_loads_no_library_that_reads_the_variables() -> None:
+    code = "import sys, streamtrack.config; sys.exit(bool({'numpy', 'numba', 'av', 'onnxruntime'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
