@@ -405,6 +405,24 @@ def test_a_source_that_waits_for_ever_is_woken() -> None:
     assert source.closed_on
 
 
+def test_a_model_that_takes_long_to_build_is_interrupted_when_the_run_stops() -> None:
+    stopped = threading.Event()
+
+    def build_for_ever() -> ScriptedDetector:
+        assert stopped.wait(30)
+        raise InferenceError("interrupted")
+
+    source = ScriptedSource(10**9)
+
+    def fail(info: SourceInfo) -> OneTrack:
+        raise KeyboardInterrupt
+
+    plan = Plan(build_for_ever, lambda: fail(source.info), lambda: make_info(None), interrupt=stopped.set)
+    with pytest.raises(KeyboardInterrupt), StagePipeline(Stages(lambda: source, lambda info: plan)):
+        pytest.fail("entered")
+    assert stopped.is_set()
+
+
 def test_an_error_of_the_caller_is_the_one_that_is_raised() -> None:
     sink = Recorder()
 

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Self
 import msgspec
 
 from streamtrack import config, folder, registry
-from streamtrack.api import Sink, Source, SourceOptions
+from streamtrack.api import Backend, Sink, Source, SourceOptions
 from streamtrack.errors import InternalError, SinkError, redact
 from streamtrack.latency import Latency
 from streamtrack.metrics import (
@@ -124,6 +124,7 @@ class Pipeline(StagePipeline):
         self.progress = Progress()
         self._latency = Latency()
         self._state_lock = threading.Lock()
+        self._tried: list[Backend] = []
         self._feed_state: tuple[FeedState | None, str] = (None, "")
         written = os.fspath(source)
         super().__init__(
@@ -208,6 +209,7 @@ class Pipeline(StagePipeline):
         found = self._model = resolve_model(settings.model, settings.head, config.model_dir(), say=self._say)
         return Plan(
             open_detector=lambda: self._open_detector(found),
+            interrupt=self._interrupt_backends,
             make_tracker=lambda: self._make_tracker(info),
             run_info=lambda: self._run_info(info, found),
             is_cut=CutDetector(self._config.scene).is_cut,
@@ -233,13 +235,14 @@ class Pipeline(StagePipeline):
             is_cut=recorded.is_cut,
         )
 
-    def _max_gap_ns(self, info: SourceInfo) -> int:
-        """Return after which gap in a feed no track can go on; frames that are looked at seldom are no gap."""
-        seldom_s = 2 / info.sample_rate if info.sample_rate else 0.0
-        return _or_never(max(config.lifetime(self._config.tracker, info.sample_rate).seconds, seldom_s))
+    def _interrupt_backends(self) -> None:
+        for backend in self._tried:
+            getattr(backend, "interrupt", lambda: None)()
 
     def _open_detector(self, model: ResolvedModel) -> Detector | CheckedDetector:
-        wanted = Wanted(model, self._config.detector, self._config.runtime, config.cache_dir(), self._say)
+        wanted = Wanted(
+            model, self._config.detector, self._config.runtime, config.cache_dir(), self._say, self._tried.append
+        )
         self._opened = open_detector(wanted)
         self._detector = self._opened.detector
         return self._opened.detector

@@ -79,6 +79,8 @@ class Wanted(NamedTuple):
     """Where verdicts and what is compiled are kept; None for nowhere."""
     say: Callable[[str], None] = lambda text: None
     """Told in one line what a person should know."""
+    trying: Callable[[Backend], None] = lambda backend: None
+    """Told each backend before it loads the model: one that takes long has an ``interrupt``."""
 
     @property
     def spec(self) -> ModelSpec:
@@ -146,6 +148,7 @@ def _attempt(
 
 
 def _load(wanted: Wanted, candidate: Candidate, backend: Backend) -> Detector:
+    wanted.trying(backend)
     options = BackendOptions(
         device=candidate.device,
         threads=wanted.runtime.threads,

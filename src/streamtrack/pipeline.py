@@ -109,6 +109,8 @@ class Plan(NamedTuple):
     """Called on the caller's thread once the detector has loaded."""
     is_cut: Callable[[Float32Array, int], bool] = lambda thumbnail, pts_ns: False
     """Called on the caller's thread, frame by frame in order: whether a new shot begins."""
+    interrupt: Callable[[], None] = lambda: None
+    """Called from any thread when the run stops: a model may take minutes to build, and shall not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +185,7 @@ class StagePipeline:
         self._live = False
         self._stale = 0
         self._previous: Frame | None = None
+        self._decided: Plan | None = None
         self._finished = False
         self._stats = SourceStats()
         self._source: Source | None = None
@@ -216,6 +219,7 @@ class StagePipeline:
             self._group.start("decode", partial(self._decode, source))
             self._await(self._source_open)
             plan = self._decided = self._stages.plan(self.info)
+            self._is_cut = plan.is_cut
             self._group.start("infer", partial(self._infer, plan.open_detector))
             self._tracker = plan.make_tracker()
             self._await(self._detector_ready)
@@ -246,7 +250,7 @@ class StagePipeline:
 
     def _track(self, seen: Seen) -> Result:
         frame, detections, thumbnail = seen
-        cut = self._decided.is_cut(thumbnail, frame.pts_ns) or self._is_resized(frame)
+        cut = self._is_cut(thumbnail, frame.pts_ns) or self._is_resized(frame)
         self._previous = frame
         if cut:
             self._tracker.cut()
@@ -279,6 +283,8 @@ class StagePipeline:
     def _cancel_input(self) -> None:
         # A source that waits for somebody else, such as a silent pipe, may offer to be woken.
         getattr(self._source, "interrupt", lambda: None)()
+        if self._decided is not None:
+            self._decided.interrupt()
         self._frames.cancel()
         self._found.cancel()
         self._begun.set()
