@@ -373,3 +373,16 @@ def test_the_size_that_is_wanted_is_the_specs(bench: Bench) -> None:
     )
     assert small(320).spec.input_size == (320, 320)
     assert small(0).spec is bench.model.spec
+
+
+@pytest.mark.parametrize(("backend", "asked"), [("coreml", (320, 320)), ("tensorrt", None)])
+def test_the_size_of_a_core_ml_package_is_for_core_ml_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backend: str, asked: tuple[int, int] | None
+) -> None:
+    bench = Bench(tmp_path, monkeypatch)
+    fake, load = FakeBackend(backend), registry.load
+    monkeypatch.setattr(registry, "load", lambda kind, name: fake if name == backend else load(kind, name))
+    runtime = RuntimeConfig(threads=1, parity_frames=0, backend=backend, device="cuda")
+    wanted = Wanted(bench.model, DetectorConfig(coreml_det_size=320), runtime)
+    open_detector(wanted).detector.close()
+    assert fake.asked[0].input_size == asked

@@ -64,6 +64,8 @@ class DetectorConfig(DetectorParams, frozen=True, kw_only=True, forbid_unknown_f
     """What the model's classes are called: names between commas, or a file of lines; empty: as it says itself."""
     input_size: _NonNegativeInt = 0
     """Longest side in px of the picture given to a model that takes any size; 0: the model's own."""
+    coreml_det_size: _NonNegativeInt = 0
+    """Likewise of a Core ML package that takes several sizes, square; 0: the first it has."""
     batch_size: _PositiveInt = 1
     """Frames a model call; cut to what the model takes."""
 

@@ -20,6 +20,7 @@ from streamtrack.errors import BackendError, PluginError
 
 AUTO: Final = "auto"
 CPU: Final = "cpu"
+COREML: Final = "coreml"
 REFERENCE: Final = "onnx"
 """The backend whose CPU is what every accelerator is held against."""
 _DEVICE_OF_PROVIDER: Final = {"cpu": "cpu", "cuda": "cuda", "tensorrt": "cuda", "coreml": "mps"}

@@ -149,9 +149,11 @@ def _attempt(
 
 def _load(wanted: Wanted, candidate: Candidate, backend: Backend) -> Detector:
     wanted.trying(backend)
+    square = wanted.settings.coreml_det_size if candidate.backend == devices.COREML else 0
     options = BackendOptions(
         device=candidate.device,
         threads=wanted.runtime.threads,
+        input_size=(square, square) if square else None,
         batch=wanted.settings.batch_size,
         precision=wanted.runtime.precision,
         provider=candidate.provider,

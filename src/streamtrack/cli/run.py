@@ -78,6 +78,9 @@ def _add_what(parser: argparse.ArgumentParser) -> None:
         help="go on where an accelerator's boxes are not those of the CPU",
     )
     group.add_argument(
+        "--coreml-det-size", type=int, metavar="PX", help="which size of a Core ML package that takes several"
+    )
+    group.add_argument(
         "--warm-start",
         action=argparse.BooleanOptionalAction,
         default=None,
@@ -165,6 +168,7 @@ def settings(args: argparse.Namespace) -> dict[str, Any]:
     from streamtrack.config import parse_assignments
 
     given = {
+        "detector.coreml_det_size": args.coreml_det_size,
         "source.max_staleness_s": args.max_staleness,
         "detector.classes": args.classes,
         "runtime.backend": args.backend,
