@@ -145,3 +145,20 @@ def test_the_folder_is_named_after_the_source() -> None:
     assert default_folder("shots/*.jpg?rate=5") == "out/shots"
     assert default_folder("*.jpg") == "out/stream"
     assert default_folder("rtsp://10.0.0.1:554/") == "out/10.0.0.1_554"
+
+
+@pytest.mark.parametrize(("given", "threads"), [([], "1"), (["--threads", "3"], "3")])
+def test_thread_pools_of_libraries_are_held_small_before_they_load(
+    tmp_path: Path, given: list[str], threads: str
+) -> None:
+    script = f"""if True:
+        import os
+        from streamtrack.cli import main
+        main(["run", "missing.mp4", *{given}])
+        print(os.environ["OMP_NUM_THREADS"], os.environ["OPENBLAS_NUM_THREADS"])
+    """
+    environ = {name: value for name, value in os.environ.items() if not name.endswith("_NUM_THREADS")}
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=environ, capture_output=True, text=True, cwd=tmp_path, check=True
+    )
+    assert done.stdout.split() == [threads, threads]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -110,9 +111,13 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the pipeline with a progress line, then print what was found and where it lies."""
+    from streamtrack.config import limit_library_threads, parse_assignments
+
+    if "numpy" not in sys.modules:
+        # Libraries look once, as they load.
+        limit_library_threads(args.threads or 0)
     from streamtrack.build import Pipeline
     from streamtrack.cli import _terminal
-    from streamtrack.config import parse_assignments
 
     source = chosen_source(args)
     pipeline = Pipeline(
