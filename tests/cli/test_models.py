@@ -48,7 +48,8 @@ def cache(tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch) -> Path:
         "yunet": Asset("yunet.onnx", SHA256, len(CONTENT), (url,)),
         "centerface": Asset("centerface.onnx", SHA256, len(CONTENT), ("nowhere",)),
     }
-    for name in [*zoo.ZOO]:
+    # Backwards: what is taken out last is put back first, and the zoo is in its order again.
+    for name in [*reversed(zoo.ZOO)]:
         if name in assets:
             monkeypatch.setitem(zoo.ZOO, name, replace(zoo.ZOO[name], asset=assets[name]))
         else:
