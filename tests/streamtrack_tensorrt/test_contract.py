@@ -2,7 +2,7 @@
 
 The bindings are small and on every package index, the libraries behind them are not: three libraries whose functions
 return nothing take their place, so the bindings load and can be asked what they offer. ``.ci/run`` puts unpacked
-bindings of both versions into ``build/bindings/10`` and ``build/bindings/11``; without them these tests are skipped.
+bindings of both versions below ``build/bindings``, in a folder for each Python; without them these tests are skipped.
 """
 
 from __future__ import annotations
@@ -38,7 +38,9 @@ int getNvOnnxParserVersion(void) { return 0; }
 _Bool initLibNvInferPlugins(void *logger, const char *space) { return 1; }
 """
 COMPILER = shutil.which("cc") or shutil.which("gcc")
-UNPACKED = Path(os.environ.get("STREAMTRACK_TENSORRT_BINDINGS") or ROOT / "build" / "bindings")
+UNPACKED = Path(
+    os.environ.get("STREAMTRACK_TENSORRT_BINDINGS") or ROOT / "build" / "bindings" / str(sys.implementation.cache_tag)
+)
 VERSIONS = [version for version in ("10", "11") if (UNPACKED / version / "tensorrt_bindings" / "tensorrt.so").is_file()]
 if not VERSIONS or COMPILER is None:
     reason = f"needs a C compiler and the bindings of TensorRT in {UNPACKED}, where .ci/run puts them"
