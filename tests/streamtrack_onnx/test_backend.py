@@ -135,8 +135,8 @@ def test_the_session_is_set_up_for_a_shared_machine(write: Writer, monkeypatch: 
     (options,) = seen
     assert options.graph_optimization_level == ort.GraphOptimizationLevel.ORT_ENABLE_ALL
     assert (options.intra_op_num_threads, options.inter_op_num_threads) == (3, 1)
-    for pool in ("intra", "inter"):
-        assert options.get_session_config_entry(f"session.{pool}_op.allow_spinning") == "0"
+    assert options.get_session_config_entry("session.intra_op.allow_spinning") == "1"
+    assert 0 < int(options.get_session_config_entry("session.intra_op.spin_duration_us")) <= 200
 
 
 def test_onnx_is_imported_only_to_rewrite(write: Writer, monkeypatch: pytest.MonkeyPatch) -> None:
