@@ -192,7 +192,7 @@ def measure_around(calls: int, faces: int) -> dict[str, tuple[float, float]]:
         started = time.perf_counter()
         numpy_input(pixels)
         between = time.perf_counter()
-        numpy_boxes(tensors, params.confidence, params.nms_iou)
+        numpy_boxes(tensors, params.confidence_th, params.nms_iou)
         plain_before.append(between - started)
         plain_after.append(time.perf_counter() - between)
     medians = [1e6 * statistics.median(figures) for figures in (before, plain_before, after, plain_after)]
@@ -235,7 +235,7 @@ def test_both_sides_compute_the_same(tmp_path: Path) -> None:
     pixels = np.zeros((SIDE, SIDE, 3), np.uint8)
     (found,) = detector.detect([Frame(0, 0, SIDE, SIDE, Ready(pixels))])
     params = DetectorParams()
-    plain = np.clip(numpy_boxes(yunet_tensors(30), params.confidence, params.nms_iou), 0, SIDE)
+    plain = np.clip(numpy_boxes(yunet_tensors(30), params.confidence_th, params.nms_iou), 0, SIDE)
     assert len(plain) == len(found) > 0
     np.testing.assert_allclose(sorted(found.boxes.tolist()), sorted(plain.tolist()), rtol=1e-3, atol=1e-2)
     assert set(measure_around(1, 3)) == {"before", "after, 3 faces"}

@@ -69,15 +69,17 @@ MAY_IMPORT = {
     "pipeline": Row(f"{VALUES} models tracking channel threads"),
     "latency": Row(libraries="msgspec"),
     "metrics": Row("types channel devices latency models.verdicts threads pipeline records", "msgspec"),
-    "config": Row("params errors", "msgspec yaml"),
+    "settings": Row("params", "msgspec"),
+    "config": Row("params settings errors", "msgspec yaml"),
     "registry": Row("errors"),
     "address": Row("errors"),
     "plugins": Row("types errors api address registry", "msgspec"),
     "devices": Row("errors api registry", "msgspec"),
     "quantizing": Row("types errors api params config models plugins registry", "numpy msgspec"),
-    "opening": Row("errors api config devices models registry", "msgspec"),
+    "opening": Row("errors api settings devices models registry", "msgspec"),
     "build": Row(
-        f"{VALUES} config folder latency metrics models opening pipeline plugins registry scenes threads tracking",
+        f"{VALUES} config folder latency metrics models opening pipeline plugins registry scenes settings threads "
+        "tracking",
         "msgspec",
     ),
     "retracking": Row(
@@ -85,7 +87,7 @@ MAY_IMPORT = {
         "numpy msgspec",
     ),
     "doctor": Row(
-        f"{VALUES} address config devices fetch models opening plugins registry sources sources._avfeed "
+        f"{VALUES} address config devices fetch models opening plugins registry settings sources sources._avfeed "
         "sources._bitstream sources._container sources._losses sources._picture sources._pipe",
         "msgspec av",
     ),

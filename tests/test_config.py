@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from streamtrack import config
 from streamtrack.errors import ConfigError
 from streamtrack.params import TrackerParams
+from streamtrack.settings import Config
 
 
 @pytest.fixture(autouse=True)
@@ -180,7 +181,7 @@ def test_without_a_frame_rate_only_seconds_count() -> None:
 
 
 def test_every_setting_has_a_meaning_in_one_sentence() -> None:
-    for section, values in msgspec.to_builtins(config.Config()).items():
+    for section, values in msgspec.to_builtins(Config()).items():
         found = config.meanings(section)
         assert set(found) == set(values)
         assert [text for text in found.values() if not text[0].isalnum() or len(text.split()) < 3 or "`" in text] == []

@@ -16,13 +16,13 @@ import pytest
 import streamtrack
 from streamtrack import registry
 from streamtrack.api import BackendOptions, Session, Tensors
-from streamtrack.config import DetectorConfig, RuntimeConfig
 from streamtrack.errors import BackendError, InferenceError, ModelLoadError
 from streamtrack.metrics import Metrics
 from streamtrack.models.parity import CheckedDetector
 from streamtrack.models.spec import ModelSpec
 from streamtrack.models.zoo import ResolvedModel
 from streamtrack.opening import VERDICTS, Opened, Wanted, open_detector
+from streamtrack.settings import DetectorConfig, RuntimeConfig
 from streamtrack.testing.clips import write_clip
 from streamtrack.testing.models import square_frames, write_square_detector
 from streamtrack.testing.results import ArrayPicture

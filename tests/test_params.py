@@ -58,9 +58,9 @@ def test_every_value_in_range_is_taken_as_it_is(threshold: float, overlap: float
     tracker = msgspec.convert({"high_thresh": threshold, "max_gap_s": gap}, TrackerParams)
     detector = msgspec.convert({"confidence": threshold, "nms_iou": overlap}, DetectorParams)
     assert (tracker.high_thresh, tracker.max_gap_s) == (threshold, gap)
-    assert (detector.confidence, detector.nms_iou) == (threshold, overlap)
+    assert (detector.confidence_th, detector.nms_iou) == (threshold, overlap)
 
 
 def test_the_detector_lets_through_what_the_tracker_can_use() -> None:
     # ByteTrack's second association lives on weak detections.
-    assert DetectorParams().confidence <= TrackerParams().low_thresh < TrackerParams().high_thresh
+    assert DetectorParams().confidence_th <= TrackerParams().low_thresh < TrackerParams().high_thresh

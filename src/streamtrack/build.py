@@ -39,6 +39,7 @@ from streamtrack.params import TrackerParams
 from streamtrack.pipeline import NEVER_NS, Plan, RecordedDetector, StagePipeline, Stages
 from streamtrack.plugins import convert_options, make_source
 from streamtrack.scenes import CutDetector
+from streamtrack.settings import Config
 from streamtrack.tracking import cache_note
 from streamtrack.tracking.tracker import ByteTracker
 from streamtrack.types import NS_PER_S, FeedState, Result, RunInfo, SourceInfo
@@ -139,7 +140,7 @@ class Pipeline(StagePipeline):
         )
 
     @property
-    def _config(self) -> config.Config:
+    def _config(self) -> Config:
         return self.resolved.config
 
     def __enter__(self) -> Self:

@@ -12,7 +12,6 @@ import msgspec
 
 from streamtrack import devices, registry
 from streamtrack.api import Backend, BackendOptions
-from streamtrack.config import DetectorConfig, RuntimeConfig
 from streamtrack.devices import Candidate, PassedOver
 from streamtrack.errors import BackendError, PluginError
 from streamtrack.models.changeover import SlowBackend, WarmStart
@@ -23,6 +22,7 @@ from streamtrack.models.parity import CheckedDetector, GateRules
 from streamtrack.models.spec import ModelSpec
 from streamtrack.models.verdicts import ParityMetrics, Verdicts, key_of
 from streamtrack.models.zoo import ResolvedModel
+from streamtrack.settings import DetectorConfig, RuntimeConfig
 
 VERDICTS = "parity.json"
 """Where verdicts are remembered, in the cache folder."""
@@ -192,6 +192,6 @@ def _reference(wanted: Wanted, detector: Detector) -> Detector:
 
 def _key(wanted: Wanted, candidate: Candidate) -> str:
     model, runtime, settings = wanted.model, wanted.runtime, wanted.settings
-    asked = (runtime.precision, runtime.threads, settings.batch_size, settings.confidence, runtime.parity_frames)
+    asked = (runtime.precision, runtime.threads, settings.batch_size, settings.confidence_th, runtime.parity_frames)
     content = model.sha256 or str(model.path)
     return key_of(content, wanted.spec, *candidate, *asked, *devices.fingerprint())

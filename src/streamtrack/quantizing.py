@@ -154,7 +154,7 @@ def quantize(
     frames = _Frames(wanted.video, wanted.frames)
     backend = registry.load("backends", BACKEND)()
     watched = _Watched(backend)
-    options, params = BackendOptions(device="cpu"), DetectorParams(confidence=CONFIDENCE)
+    options, params = BackendOptions(device="cpu"), DetectorParams(confidence_th=CONFIDENCE)
     with closing(load_detector(model.path, model.spec, watched, options, params)) as detector:
         inputs = _Inputs(detector, watched.sessions[-1], frames, progress)
         _write(backend, model.path, out, detector.spec, inputs, say)

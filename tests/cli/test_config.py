@@ -8,7 +8,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from streamtrack import cli, config
+from streamtrack import cli
+from streamtrack.settings import Config
 
 
 @pytest.fixture(autouse=True)
@@ -34,7 +35,7 @@ def test_every_setting_has_a_line_with_its_layer(
     monkeypatch.setenv("STREAMTRACK_TRACKER__NEW_THRESH", "0.6")
     lines = shown(capsys, "--profile", "fast_cpu", "--set", "tracker.max_gap_s=4").splitlines()
     rows = {line.split()[0]: line for line in lines if line[:1].isalpha() and "." in line.split()[0]}
-    every = [f"{s}.{name}" for s, values in msgspec.to_builtins(config.Config()).items() for name in values]
+    every = [f"{s}.{name}" for s, values in msgspec.to_builtins(Config()).items() for name in values]
     assert list(rows) == every
     assert rows["source.stride"].split()[1:4] == ["10", "profile", "fast_cpu"]
     assert rows["tracker.new_thresh"].split()[1:3] == ["0.6", "environment"]

@@ -12,6 +12,7 @@ from streamtrack import config
 from streamtrack.doctor.effort import measure_inference
 from streamtrack.fetch import Asset
 from streamtrack.models import zoo
+from streamtrack.settings import Config
 from streamtrack.testing.models import write_square_detector
 from streamtrack.testing.results import make_frame
 
@@ -23,7 +24,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "models"
 
 
-def settings(**detector: str) -> config.Config:
+def settings(**detector: str) -> Config:
     return config.resolve(None, {f"detector.{key}": value for key, value in detector.items()}).config
 
 

@@ -152,7 +152,7 @@ def test_the_suppressed_one_returns_when_all_overlap_is_allowed() -> None:
 
 def test_confidence_and_min_size() -> None:
     frame = frame_with((50, 60, 130, 160))
-    assert len(detector(confidence=0.9).detect([frame])[0]) == 0
+    assert len(detector(confidence_th=0.9).detect([frame])[0]) == 0
     assert len(detector(min_size=78).detect([frame])[0]) == 1
     (none,) = detector(min_size=82).detect([frame])
     assert len(none) == 0

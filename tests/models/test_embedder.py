@@ -465,7 +465,7 @@ def test_the_detectors_keypoints_are_in_the_templates_order(shared_data: Path) -
         detector_conventions("yunet", "yunet"),
         OnnxBackend(),
         CPU,
-        DetectorParams(confidence=0.7),
+        DetectorParams(confidence_th=0.7),
     )
     source = PyAVSource(str(shared_data / "video/head-pose-face-detection-male.gif"), SourceOptions(stride=40))
     source.open()

@@ -16,6 +16,7 @@ from streamtrack.models.detector import Detector
 from streamtrack.models.parity import CheckedDetector
 from streamtrack.models.zoo import AUTO_ORDER, ZOO, ResolvedModel, resolve
 from streamtrack.opening import Wanted, open_detector
+from streamtrack.settings import Config
 from streamtrack.types import Frame
 
 _ROUNDS, _ENOUGH_S = 5, 1.0
@@ -33,7 +34,7 @@ class Inference(msgspec.Struct, frozen=True, kw_only=True):
     """Why nothing could be measured; else empty."""
 
 
-def measure_inference(frames: Sequence[Frame], settings: config.Config) -> Inference:
+def measure_inference(frames: Sequence[Frame], settings: Config) -> Inference:
     """Measure a model that is already on this machine; nothing is downloaded.
 
     Args:

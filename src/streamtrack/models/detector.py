@@ -175,7 +175,7 @@ class Detector:
         tensors = self._session.run(buffer.batch(len(frames)))
         inferred = perf_counter()
         with np.errstate(over="ignore", invalid="ignore"):  # a model may give nonsense: what is not finite is dropped
-            candidates = self._head.decode(tensors, input_hw, self.params.confidence)
+            candidates = self._head.decode(tensors, input_hw, self.params.confidence_th)
             found = [self._finish(*item) for item in zip(candidates, frames, boxes, strict=True)]
         self.stats.frames += len(frames)
         self.stats.batches += 1

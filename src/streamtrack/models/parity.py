@@ -245,7 +245,7 @@ class CheckedDetector:
         self._frames += len(frames)
         tolerance = TOLERANCES.get(self._fast.precision, TOLERANCES["fp32"])
         for frame, our, their in zip(frames, ours, theirs, strict=True):
-            seen = compare(our, their, tolerance, self._params.confidence)
+            seen = compare(our, their, tolerance, self._params.confidence_th)
             where = f"in frame {frame.index} {seen.example}" if seen.example else ""
             self._seen += seen._replace(example=where)
         self._judge()
