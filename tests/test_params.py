@@ -41,7 +41,7 @@ def test_parameters_cannot_be_changed(kind: type[msgspec.Struct]) -> None:
         (TrackerParams, "fuse_score", 1),
         (TrackerParams, "track_buffer", 0),
         (TrackerParams, "max_gap_s", 0.0),
-        (DetectorParams, "confidence", 2),
+        (DetectorParams, "confidence_th", 2),
         (DetectorParams, "nms_iou", -1),
         (DetectorParams, "min_size", -0.5),
         (DetectorParams, "max_detections", 0),
@@ -56,7 +56,7 @@ def test_the_error_names_the_value_that_cannot_be(kind: type[msgspec.Struct], ke
 @given(st.floats(0, 1), st.floats(0, 1), st.floats(1e-9, 1e9))
 def test_every_value_in_range_is_taken_as_it_is(threshold: float, overlap: float, gap: float) -> None:
     tracker = msgspec.convert({"high_thresh": threshold, "max_gap_s": gap}, TrackerParams)
-    detector = msgspec.convert({"confidence": threshold, "nms_iou": overlap}, DetectorParams)
+    detector = msgspec.convert({"confidence_th": threshold, "nms_iou": overlap}, DetectorParams)
     assert (tracker.high_thresh, tracker.max_gap_s) == (threshold, gap)
     assert (detector.confidence_th, detector.nms_iou) == (threshold, overlap)
 

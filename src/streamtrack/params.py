@@ -13,7 +13,7 @@ Seconds = Annotated[float, Meta(ge=0, extra={"unit": "s"})]
 Pixels = Annotated[float, Meta(ge=0, extra={"unit": "px"})]
 SourceFrames = Annotated[float, Meta(ge=0, extra={"unit": "source frames"})]
 FramesPerSecond = Annotated[float, Meta(ge=0, extra={"unit": "fps"})]
-Positive = Meta(gt=0)
+PositiveSeconds = Annotated[float, Meta(gt=0, extra={"unit": "s"})]
 
 
 class TrackerParams(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -34,7 +34,7 @@ class TrackerParams(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """Multiply IoU by the detection's score in the first association, as the official code does."""
     track_buffer: Annotated[float, Meta(gt=0, extra={"unit": "frames looked at"})] = 90.0
     """How long a track without a detection is kept, in source frames times the stride."""
-    max_gap_s: Annotated[Seconds, Positive] = 2.5
+    max_gap_s: PositiveSeconds = 2.5
     """The same in seconds; the shorter of the two binds."""
     class_aware: bool = True
     """Detections and tracks of different classes never match; else a track has the class of its last detection."""
