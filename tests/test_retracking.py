@@ -183,7 +183,7 @@ def test_what_is_there_is_replaced_only_if_told(run: Path, tmp_path: Path) -> No
 
 def test_only_settings_of_the_tracker_matter(run: Path) -> None:
     tape = read_tape(run)
-    with pytest.raises(ConfigError, match=r"'detector\.confidence' has no effect on a tape"):
+    with pytest.raises(ConfigError, match=r"'detector\.confidence_th' has no effect on a tape"):
         params_for(tape, {"detector.confidence_th": 0.5})
     with pytest.raises(ConfigError, match=r"Did you mean 'tracker\.new_thresh'"):
         params_for(tape, {"tracker.new_tresh": 0.5})
