@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from hypothesis import settings
 from hypothesis import strategies as st
+from scipy.spatial import KDTree
 
 from streamtrack.models.heads import Candidates
 
@@ -109,15 +110,21 @@ def assert_same(found: Candidates, expected: Found, keypoints: int = 0) -> None:
         axis=1,
     )
     theirs = np.array([[score, kind, *box, *np.ravel(points)] for score, kind, box, points in expected], float)
-    mine, theirs = (ordered(rows) for rows in (mine, theirs.reshape(mine.shape)))
-    np.testing.assert_allclose(mine, theirs, rtol=1e-4, atol=2e-3)
+    np.testing.assert_allclose(mine, paired(theirs.reshape(mine.shape), mine), rtol=1e-4, atol=2e-3)
     assert (found.boxes.dtype, found.scores.dtype, found.classes.dtype) == (np.float32, np.float32, np.int32)
     assert found.keypoints.dtype == np.float32
 
 
-def ordered(rows: np.ndarray) -> np.ndarray:
-    """Sort by all numbers of a row, the box first; what differs in the last digits alone stays where it was."""
-    return rows[np.lexsort(np.round(rows[:, [1, 0, 5, 4, 3, 2]], 1).T)] if len(rows) else rows
+def paired(rows: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Put rows next to those that they are closest to, each to one of them.
+
+    Sorting both would not do: of two numbers that differ in the last digit alone, one may be rounded up and one down.
+    """
+    if not len(rows):
+        return rows
+    _, nearest = KDTree(rows).query(others, p=np.inf)
+    assert len(set(nearest)) == len(rows), "two are closest to the same one"
+    return rows[nearest]
 
 
 def around(x: float, y: float, w: float, h: float) -> list[float]:
