@@ -46,6 +46,8 @@ MAY_IMPORT = {
     "tracking": Row("types params", "numpy numba"),
     "throttle": Row("types params", "numpy"),
     "scenes": Row("types params", "numpy"),
+    # Of the tracker it takes only the way to compile a kernel.
+    "quality": Row("types models tracking", "numpy"),
     "records": Row("types", "numpy msgspec"),
     "fetch": Row("errors"),
     "folder": Row("errors", "msgspec"),
