@@ -48,6 +48,14 @@ $(VENV)/.dev: requirements/dev.txt $(VENV)/.run
 	@$(call install,--require-hashes -r requirements/dev.txt)
 	@touch $@
 
+# What really converts to Core ML: large, and for tests/streamtrack_coreml alone. By pip, since uv does not read where pip
+# was told to find builds of torch for the CPU; what is installed already stays as it is.
+$(VENV)/.export: requirements/export.txt $(VENV)/.dev
+	@echo 'installing what converts models to Core ML'
+	@$(BIN)/python -m pip freeze --quiet --exclude-editable >$(VENV)/installed.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r $< -c $(VENV)/installed.txt
+	@touch $@
+
 # --- for everybody ---
 
 # Through the environment, so that any file name a shell can hold gets through: spaces, quotes.

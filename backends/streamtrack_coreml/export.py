@@ -13,10 +13,12 @@ import importlib
 import io
 import logging
 import os
+import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -120,13 +122,45 @@ def load_tools() -> Tools:
     """
     with _quiet():
         try:
-            # onnx2torch imports torchvision, which raises RuntimeError where it is not of the same build as torch.
-            return Tools(*(importlib.import_module(name) for name in Tools._fields))
+            with _without_torchvision():
+                return Tools(*(importlib.import_module(name) for name in Tools._fields))
         except Exception as error:
             raise BackendError(
                 f"An export needs torch, onnx2torch and coremltools, and cannot import them ({one_line(error)}): "
                 f"{_INSTALL}."
             ) from error
+
+
+@contextlib.contextmanager
+def _without_torchvision() -> Iterator[None]:
+    """Let onnx2torch be imported where torchvision cannot be.
+
+    It imports torchvision for two operators that hardly a detector holds. Beside a torch for the CPU alone, indexes
+    that have only torchvision for CUDA give one that raises RuntimeError.
+    """
+    try:
+        importlib.import_module("torchvision")
+    except (ImportError, RuntimeError) as error:
+        reason = one_line(error)
+    else:
+        yield
+        return
+
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise NotImplementedError(
+            f"NonMaxSuppression and RoiAlign need torchvision, which cannot be imported: {reason}"
+        )
+
+    absent, operators = ModuleType("torchvision"), ModuleType("torchvision.ops")
+    for name in ("box_convert", "nms", "roi_align"):
+        setattr(operators, name, refuse)
+    absent.ops = operators  # type: ignore[attr-defined]
+    sys.modules.update({"torchvision": absent, "torchvision.ops": operators})
+    try:
+        yield
+    finally:
+        for name in ("torchvision", "torchvision.ops"):
+            sys.modules.pop(name, None)
 
 
 def _sizes(asked: Sequence[Size], graph: Graph, spec: ModelSpec) -> list[Size]:

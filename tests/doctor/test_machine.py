@@ -7,6 +7,7 @@ import importlib
 import subprocess
 import sys
 from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -146,6 +147,12 @@ def test_a_gpu_that_the_runtime_cannot_use_is_noted(monkeypatch: pytest.MonkeyPa
     assert "onnxruntime-gpu" in look("onnxruntime").remedy
     monkeypatch.setattr(machine, "_version", lambda name: None)
     assert look("runtimes").remedy == "pip install 'streamtrack[tensorrt]'"
+
+
+def test_versions_of_runtimes_are_told_without_importing_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    break_import(monkeypatch, "pytest_timeout", ImportError("takes seconds, and warns"))
+    assert machine._version("pytest_timeout") == version("pytest-timeout")
+    assert machine._version("no_such_runtime") is None
 
 
 def test_the_device_that_auto_would_take_is_told_with_the_reasons(monkeypatch: pytest.MonkeyPatch) -> None:

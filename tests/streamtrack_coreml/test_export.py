@@ -1,7 +1,6 @@
 """The export: its order and its refusals with stand-ins for what converts, and, where it is installed, the real thing.
 
-The real one takes gigabytes of packages that nothing else needs, so `make check` goes without; by hand, in an
-environment of its own: ``pip install -e '.[export]' --group dev && pytest tests/streamtrack_coreml``.
+The real one takes a gigabyte of packages that nothing else needs: ``make .venv/.export`` brings them.
 """
 
 from __future__ import annotations
@@ -9,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any, Final
@@ -318,18 +316,36 @@ def test_missing_packages_are_an_error_with_the_line_that_installs_them(
         run(model)
 
 
+def test_onnx2torch_does_without_torchvision(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torchvision", None)  # what importing makes of one that is not there
+    with export_module._without_torchvision():
+        from torchvision.ops import nms
+
+        with pytest.raises(NotImplementedError, match="need torchvision, which cannot be imported"):
+            nms(None, None, 0.5)
+    assert "torchvision" not in sys.modules
+
+
+def test_a_torchvision_that_works_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    works = ModuleType("torchvision")
+    monkeypatch.setitem(sys.modules, "torchvision", works)
+    with export_module._without_torchvision():
+        assert sys.modules["torchvision"] is works
+    assert sys.modules["torchvision"] is works
+
+
 # --- the real thing ---
 
 
+really = pytest.mark.requires(module="onnx2torch", install="make .venv/.export")
+
+
 @pytest.fixture(scope="module")
-def real() -> Iterator[Tools]:
-    """What converts, where it is installed; see above why it may be absent."""
-    try:
-        yield export_module.load_tools()
-    except BackendError as error:
-        pytest.skip(str(error))
+def real() -> Tools:
+    return export_module.load_tools()
 
 
+@really
 @pytest.mark.parametrize("precision", ["fp16", "fp32"])
 @pytest.mark.parametrize("sizes", [((64, 96),), ((64, 96), (32, 32))])
 def test_really_exports(real: Tools, model: Path, precision: Any, sizes: Any) -> None:
@@ -347,6 +363,7 @@ def test_really_exports(real: Tools, model: Path, precision: Any, sizes: Any) ->
     assert description.metadata.license == "MIT"
 
 
+@really
 def test_a_size_that_is_wired_into_the_graph_is_really_found(real: Tools, tmp_path: Path) -> None:
     model = write_model(tmp_path / "wired.onnx", [1, 3, 32, 32], hard_wired=True)
     assert run(model)[0].is_dir()
@@ -354,6 +371,7 @@ def test_a_size_that_is_wired_into_the_graph_is_really_found(real: Tools, tmp_pa
         run(model, sizes=((64, 64),))
 
 
+@really
 def test_whole_numbers_really_stay_whole(real: Tools, tmp_path: Path) -> None:
     model = write_model(tmp_path / "classes.onnx", [1, 3, 32, 32])
     proto = onnx.load(str(model))
@@ -365,6 +383,7 @@ def test_whole_numbers_really_stay_whole(real: Tools, tmp_path: Path) -> None:
     assert {each.name: each.type.multiArrayType.dataType for each in features}["label"] == INT32
 
 
+@really
 def test_really_exports_operators_of_an_old_set(real: Tools, shared_data: Path, tmp_path: Path) -> None:
     path, _ = run(shared_data / "models" / "version-RFB-320.onnx", tmp_path / "rfb.mlpackage")
     notes = package.read(path, real.coremltools).notes
@@ -372,6 +391,7 @@ def test_really_exports_operators_of_an_old_set(real: Tools, shared_data: Path, 
     assert max(notes.errors.values()) < 1e-5
 
 
+@really
 def test_an_operator_is_really_unknown(real: Tools, tmp_path: Path) -> None:
     path = write_model(tmp_path / "odd.onnx", [1, 3, 32, 32])
     proto = onnx.load(str(path))
@@ -381,6 +401,7 @@ def test_an_operator_is_really_unknown(real: Tools, tmp_path: Path) -> None:
         run(path)
 
 
+@really
 def test_really_exports_yunet(real: Tools, shared_data: Path, tmp_path: Path) -> None:
     from streamtrack.models.heads import YuNet
 

@@ -5,6 +5,7 @@ Nothing but the standard library is imported before a probe asks for it, so that
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import platform
 import subprocess
@@ -241,9 +242,12 @@ def _device() -> Check:
 
 
 def _version(package: str) -> str | None:
+    # Not imported: coremltools takes seconds and warns of everything off macOS. What is broken is told by the device.
     if util.find_spec(package) is None:
         return None
-    return str(getattr(importlib.import_module(package), "__version__", "") or metadata.version(package))
+    with contextlib.suppress(metadata.PackageNotFoundError):
+        return metadata.version(package)
+    return "of an unknown version"
 
 
 def _packages() -> Check:
