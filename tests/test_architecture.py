@@ -48,6 +48,7 @@ MAY_IMPORT = {
     "scenes": Row("types params", "numpy"),
     # Of the tracker it takes only the way to compile a kernel.
     "quality": Row("types models tracking", "numpy"),
+    "lighting": Row("types params", "numpy"),
     "records": Row("types", "numpy msgspec"),
     "fetch": Row("errors"),
     "folder": Row("errors", "msgspec"),
@@ -70,7 +71,7 @@ MAY_IMPORT = {
     "evaluation": Row("errors folder motchallenge tape tracking", "numpy"),
     "pipeline": Row(f"{VALUES} models tracking channel threads"),
     "latency": Row(libraries="msgspec"),
-    "metrics": Row("types channel devices latency models.verdicts threads pipeline records", "msgspec"),
+    "metrics": Row("types channel devices latency lighting models models.verdicts threads pipeline records", "msgspec"),
     "settings": Row("params", "msgspec"),
     "config": Row("params settings errors", "msgspec yaml"),
     "registry": Row("errors"),
@@ -80,8 +81,8 @@ MAY_IMPORT = {
     "quantizing": Row("types errors api params config models plugins registry", "numpy msgspec"),
     "opening": Row("errors api settings devices models registry", "msgspec"),
     "build": Row(
-        f"{VALUES} config folder latency metrics models opening pipeline plugins registry scenes settings threads "
-        "tracking",
+        f"{VALUES} config folder latency lighting metrics models opening pipeline plugins registry scenes settings "
+        "threads tracking",
         "msgspec",
     ),
     "retracking": Row(
@@ -112,7 +113,7 @@ MAY_IMPORT = {
     ),
     "cli.engines": Row("errors", lazily="cli config models opening registry"),
     "cli._export": Row("errors", lazily="api config fetch models params registry"),
-    "cli._terminal": Row("build metrics models.zoo", "rich"),
+    "cli._terminal": Row("build metrics models.zoo params", "rich"),
     "__main__": Row("cli"),
     # The demo is a user and goes through the public interface, save that it writes its clip as the video sink does.
     "demo": Row("streamtrack fetch types errors sinks._files sinks._h264", "numpy msgspec PIL av", lazily="config"),

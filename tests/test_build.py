@@ -68,6 +68,9 @@ def test_a_run_leaves_records_that_agree_with_each_other(clip: Path, model: str,
     }  # fmt: skip
     assert metrics.totals == {"frames_processed": 30, "detections": 60, "tracks": 2, "cuts": 0}
     assert (metrics.device, metrics.model.name) == ("cpu", "squares")
+    assert metrics.detector is not None
+    assert metrics.detector.kept == 60
+    assert metrics.detector.threshold is None
     assert len(metrics.model.sha256) == 64
     assert (progress.frames_done, progress.frames_total, progress.eta_sec) == (30, 30, 0.0)
     assert set(metrics.stages) == {"decode", "detect", "track", "sink jsonl"}
@@ -81,8 +84,9 @@ def test_a_run_leaves_records_that_agree_with_each_other(clip: Path, model: str,
 def test_the_records_are_the_same_whatever_the_sizes(
     clip: Path, model: str, tmp_path: Path, batch: int, queue: int
 ) -> None:
-    settings = {"detector.batch_size": batch, "runtime.queue_size": queue, "output.save_frames": False}
-    streamtrack.run(clip, model=model, stride=3, out=tmp_path / "a", set={"output.save_frames": False})
+    given = {"output.save_frames": False, "detector.adaptive": True}
+    settings = {"detector.batch_size": batch, "runtime.queue_size": queue, **given}
+    streamtrack.run(clip, model=model, stride=3, out=tmp_path / "a", set=given)
     streamtrack.run(clip, model=model, stride=3, out=tmp_path / "b", set=settings)
     for name in ("detections.jsonl", "tracks.jsonl"):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()

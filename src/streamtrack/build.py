@@ -18,13 +18,16 @@ from streamtrack import config, folder, registry
 from streamtrack.api import Backend, Sink, Source, SourceOptions
 from streamtrack.errors import InternalError, SinkError, redact
 from streamtrack.latency import Latency
+from streamtrack.lighting import AdaptiveConfidence
 from streamtrack.metrics import (
     PROGRESS_EVERY,
+    DetectorMetrics,
     Metrics,
     ModelMetrics,
     Progress,
     Status,
     Stopwatch,
+    measure_detector,
     measure_process,
     measure_progress,
     measure_source,
@@ -124,6 +127,7 @@ class Pipeline(StagePipeline):
         self._summary: RunSummary | None = None
         self.progress = Progress()
         self._latency = Latency()
+        self._light = AdaptiveConfidence(self._config.detector)
         self._state_lock = threading.Lock()
         self._tried: list[Backend] = []
         self._feed_state: tuple[FeedState | None, str] = (None, "")
@@ -214,6 +218,7 @@ class Pipeline(StagePipeline):
             make_tracker=lambda: self._make_tracker(info),
             run_info=lambda: self._run_info(info, found),
             is_cut=CutDetector(self._config.scene).is_cut,
+            adapt=self._light.adapt,
         )
 
     def _plan_replay(self, info: SourceInfo, recorded: RecordedDetector) -> Plan:
@@ -311,6 +316,11 @@ class Pipeline(StagePipeline):
             return self._opened.backend
         return self._config.runtime.backend if self._detector is None else "none"
 
+    def _measure_detector(self) -> DetectorMetrics | None:
+        if not isinstance(self._detector, Detector | CheckedDetector):
+            return None
+        return measure_detector(self._detector.counts, self._light.stats)
+
     def _metrics(self, status: Status, reason: str | None) -> Metrics:
         ledger = self.ledger()
         model = self._model
@@ -330,6 +340,7 @@ class Pipeline(StagePipeline):
             settings=msgspec.to_builtins(self._config),
             settings_from=self.resolved.origins,
             source=measure_source(self) if self._info else None,
+            detector=self._measure_detector(),
             latency=self._latency.metrics(),
             totals={
                 "frames_processed": self.totals.frames,

@@ -13,6 +13,8 @@ import msgspec
 from streamtrack.channel import ChannelStats
 from streamtrack.devices import PassedOver
 from streamtrack.latency import LatencyMetrics
+from streamtrack.lighting import ThresholdStats
+from streamtrack.models.detector import BoxCounts
 from streamtrack.models.verdicts import ParityMetrics
 from streamtrack.pipeline import Ledger, StagePipeline
 from streamtrack.records import SCHEMA_VERSION
@@ -96,6 +98,31 @@ class ModelMetrics(msgspec.Struct, kw_only=True):
     """Why it was not the first choice, if so."""
 
 
+class ThresholdMetrics(msgspec.Struct, kw_only=True):
+    """The thresholds that adaptive confidence has chosen."""
+
+    min: float
+    mean: float
+    max: float
+
+
+class DetectorMetrics(msgspec.Struct, kw_only=True):
+    """Where the model's boxes have gone: the other counts sum to ``candidates``."""
+
+    candidates: int
+    """Boxes over the threshold, in any light where it is adaptive."""
+    suppressed: int
+    """Another box on the same thing stayed."""
+    too_small: int
+    """Smaller than ``detector.min_size``; several boxes on one thing count as one."""
+    beyond_max: int
+    """Weaker than ``detector.max_detections`` others in the frame."""
+    kept: int
+    """Those that the light then refused included; ``totals`` holds what was left."""
+    threshold: ThresholdMetrics | None
+    """In place of ``detector.confidence_th``, by the frame; None where it is fixed."""
+
+
 class ProcessMetrics(msgspec.Struct, kw_only=True):
     """The whole process during the run."""
 
@@ -127,6 +154,8 @@ class Metrics(msgspec.Struct, kw_only=True):
     settings_from: Mapping[str, str]
     """Layer of every setting that is not a default."""
     source: SourceMetrics | None
+    detector: DetectorMetrics | None = None
+    """None where no model has run."""
     latency: LatencyMetrics | None = None
     """From camera to tracks; only of a live feed."""
     totals: Mapping[str, int]
@@ -219,6 +248,22 @@ def measure_source(pipeline: StagePipeline) -> SourceMetrics:
         packets_undecoded=stats.undecoded,
         decoding=stats.decoding,
         reconnects=stats.reconnects,
+    )
+
+
+def measure_detector(counts: BoxCounts, thresholds: ThresholdStats) -> DetectorMetrics:
+    """Return where the model's boxes have gone."""
+    chosen = None
+    if thresholds.frames:
+        mean = thresholds.total / thresholds.frames
+        chosen = ThresholdMetrics(min=round(thresholds.least, 4), mean=round(mean, 4), max=round(thresholds.most, 4))
+    return DetectorMetrics(
+        candidates=counts.candidates,
+        suppressed=counts.suppressed,
+        too_small=counts.too_small,
+        beyond_max=counts.beyond_max,
+        kept=counts.kept,
+        threshold=chosen,
     )
 
 

@@ -192,6 +192,6 @@ def _reference(wanted: Wanted, detector: Detector) -> Detector:
 
 def _key(wanted: Wanted, candidate: Candidate) -> str:
     model, runtime, settings = wanted.model, wanted.runtime, wanted.settings
-    asked = (runtime.precision, runtime.threads, settings.batch_size, settings.confidence_th, runtime.parity_frames)
+    asked = (runtime.precision, runtime.threads, settings.batch_size, settings.floor, runtime.parity_frames)
     content = model.sha256 or str(model.path)
     return key_of(content, wanted.spec, *candidate, *asked, *devices.fingerprint())

@@ -53,12 +53,29 @@ class DetectorParams(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     confidence_th: Share = 0.1
     """Boxes below this score are not detections. Keep it under the tracker's thresholds: ByteTrack uses weak
     detections."""
+    adaptive: bool = False
+    """Lower the threshold in dark and flat pictures and raise it in glaring ones: a detection's score is then told
+    relative to it, so that the thresholds of tracks and crops move along."""
+    adaptive_min: Annotated[float, Meta(gt=0, le=1)] = 0.5
+    """With ``adaptive``, the threshold is at least this share of ``confidence_th``."""
+    adaptive_max: Annotated[float, Meta(ge=1, le=10)] = 1.25
+    """With ``adaptive``, the threshold is at most ``confidence_th`` times this."""
+    nms: Literal["hard", "soft"] = "hard"
+    """Of boxes on one thing: ``hard`` drops all but the strongest, ``soft`` lowers the scores of the others the more
+    they overlap, which keeps people who stand close together apart."""
     nms_iou: Share = 0.45
-    """Of two boxes of one class that overlap more than this, the weaker one goes."""
-    min_size: Pixels = 0.0
+    """Of two boxes of one class that overlap more than this, the weaker one goes; ``nms=soft`` does not read it."""
+    soft_nms_sigma: Annotated[float, Meta(gt=0)] = 0.5
+    """How gently ``nms=soft`` lowers scores: larger is gentler."""
+    min_size: Pixels = 20.0
     """Boxes whose shorter side is under this many source px are not detections."""
     max_detections: Annotated[int, Meta(ge=1, le=10_000)] = 1000
     """At most this many per frame, the strongest."""
+
+    @property
+    def floor(self) -> float:
+        """The least score that may be a detection in any light."""
+        return self.confidence_th * self.adaptive_min if self.adaptive else self.confidence_th
 
 
 class SceneParams(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

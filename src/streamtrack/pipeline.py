@@ -109,6 +109,8 @@ class Plan(NamedTuple):
     """Called on the caller's thread once the detector has loaded."""
     is_cut: Callable[[Float32Array, int], bool] = lambda thumbnail, pts_ns: False
     """Called on the caller's thread, frame by frame in order: whether a new shot begins."""
+    adapt: Callable[[Detections, Float32Array, int, bool], Detections] = lambda found, thumbnail, pts_ns, cut: found
+    """Called on the caller's thread, frame by frame in order: the detections that count in the light of the frame."""
     interrupt: Callable[[], None] = lambda: None
     """Called from any thread when the run stops: a model may take minutes to build, and shall not."""
 
@@ -219,7 +221,7 @@ class StagePipeline:
             self._group.start("decode", partial(self._decode, source))
             self._await(self._source_open)
             plan = self._decided = self._stages.plan(self.info)
-            self._is_cut = plan.is_cut
+            self._is_cut, self._adapt = plan.is_cut, plan.adapt
             self._group.start("infer", partial(self._infer, plan.open_detector))
             self._tracker = plan.make_tracker()
             self._await(self._detector_ready)
@@ -249,11 +251,12 @@ class StagePipeline:
         self._finished = True
 
     def _track(self, seen: Seen) -> Result:
-        frame, detections, thumbnail = seen
+        frame, found, thumbnail = seen
         cut = self._is_cut(thumbnail, frame.pts_ns) or self._is_resized(frame)
         self._previous = frame
         if cut:
             self._tracker.cut()
+        detections = self._adapt(found, thumbnail, frame.pts_ns, cut)
         tracks = self._tracker.update(detections, frame.pts_ns)
         return Result(frame, detections, tracks, cut, _age_ns(frame) / 1e6 if frame.captured_ns is not None else None)
 

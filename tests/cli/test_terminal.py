@@ -6,6 +6,7 @@ import io
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from streamtrack.build import RunSummary
 from streamtrack.cli import _terminal
 from streamtrack.latency import LatencyMetrics
-from streamtrack.metrics import Metrics, ModelMetrics, ProcessMetrics, Progress, SourceMetrics
+from streamtrack.metrics import DetectorMetrics, Metrics, ModelMetrics, ProcessMetrics, Progress, SourceMetrics
 
 
 class Terminal(io.StringIO):
@@ -51,6 +52,21 @@ def test_the_line_says_how_far_and_for_how_long() -> None:
         frames_done=50, frames_total=200, source_fps=123.45, tracks_alive=2, queue_depth=1, queue_capacity=4, eta_sec=62
     )
     assert _terminal.describe(progress) == "50/200 25% frames  123.5 source fps  2 tracks  queue 1/4  ETA 1:02"
+
+
+@pytest.mark.parametrize(
+    ("least", "words"),
+    [
+        (64.0, "12 kept, 1,203 smaller than detector.min_size = 64 px: --set detector.min_size=20 keeps more"),
+        (20.0, "12 kept, 1,203 smaller than detector.min_size = 20 px: --set detector.min_size=0 keeps more"),
+    ],
+)
+def test_a_size_that_refuses_most_of_what_was_found_is_said(least: float, words: str) -> None:
+    counts = DetectorMetrics(candidates=1300, suppressed=85, too_small=1203, beyond_max=0, kept=12, threshold=None)
+    ran = msgspec.structs.replace(metrics(), detector=counts, settings={"detector": {"min_size": least}})
+    assert ("Detections", words) in _terminal.summary_rows(RunSummary(None, ran))
+    ran.detector = msgspec.structs.replace(counts, kept=1203)
+    assert "Detections" not in dict(_terminal.summary_rows(RunSummary(None, ran)))
 
 
 def test_the_line_promises_nothing_where_the_end_is_unknown() -> None:

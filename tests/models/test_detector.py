@@ -9,11 +9,13 @@ import msgspec
 import numpy as np
 import onnx
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
 from streamtrack.api import BackendOptions, Tensors
 from streamtrack.errors import InferenceError, ModelLoadError
-from streamtrack.models.detector import Detector, load_detector
+from streamtrack.models.detector import BoxCounts, Detector, load_detector, select
 from streamtrack.models.heads import YuNet, conventions
 from streamtrack.models.spec import ModelSpec
 from streamtrack.params import DetectorParams
@@ -157,6 +159,51 @@ def test_confidence_and_min_size() -> None:
     (none,) = detector(min_size=82).detect([frame])
     assert len(none) == 0
     assert none.keypoints.shape == (0, 5, 2)
+
+
+def test_every_box_over_the_threshold_is_counted_once() -> None:
+    frame = frame_with((50, 60, 130, 160))
+    for params, kept, small, beyond in (({}, 1, 0, 0), ({"min_size": 82}, 0, 1, 0), ({"nms_iou": 1.0}, 2, 0, 0)):
+        counting = detector(**params)
+        counting.detect([frame, frame])
+        assert counting.counts == BoxCounts(4, 4 - 2 * (kept + small), 2 * small, 2 * beyond, 2 * kept)
+    counting = detector(nms_iou=1.0, max_detections=1)
+    counting.detect([frame])
+    assert counting.counts == BoxCounts(candidates=2, beyond_max=1, kept=1)
+    nothing = detector(confidence_th=0.9)
+    nothing.detect([frame])
+    assert nothing.counts == BoxCounts()
+
+
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    count=st.integers(0, 60),
+    soft=st.booleans(),
+    min_size=st.integers(0, 30),
+    limit=st.integers(1, 20),
+)
+def test_the_counts_sum_to_the_candidates(seed: int, count: int, soft: bool, min_size: int, limit: int) -> None:
+    random = np.random.default_rng(seed)
+    corners = random.integers(0, 60, (count, 2))
+    # Some have no area.
+    boxes = np.concatenate((corners, corners + random.integers(0, 40, (count, 2))), axis=1).astype(np.float32)
+    scores = random.random(count, np.float32)
+    params = DetectorParams(nms="soft" if soft else "hard", min_size=min_size, max_detections=limit)
+    counts = BoxCounts()
+    rows, _ = select(boxes, scores, random.integers(0, 2, count, np.int32), params, counts)
+    sides = (boxes[:, 2:] - boxes[:, :2]).min(axis=1, initial=np.inf)
+    assert counts.candidates == (sides > 0).sum()
+    assert counts.candidates == counts.suppressed + counts.too_small + counts.beyond_max + counts.kept
+    assert counts.kept == len(rows) <= limit
+    assert min(msgspec.to_builtins(counts).values()) >= 0
+    assert (counts.too_small > 0) == ((sides > 0) & (sides < min_size)).any()
+
+
+def test_where_the_light_shall_decide_the_detector_gives_what_may_count_in_any() -> None:
+    frame = frame_with((50, 60, 130, 160))
+    assert len(detector(confidence_th=0.9).detect([frame])[0]) == 0
+    (found,) = detector(confidence_th=0.9, adaptive=True, adaptive_min=0.8).detect([frame])
+    np.testing.assert_allclose(found.scores, [0.81], rtol=1e-6)
 
 
 def test_boxes_are_clamped_to_the_frame_and_keypoints_are_not() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -321,8 +322,10 @@ def test_a_single_call_says_nothing_about_speed() -> None:
     assert (trial.detector.parity.verdict, trial.detector.parity.ms) == ("agreed", 1.0)
 
 
-@pytest.mark.parametrize("params", [{}, {"nms_iou": 0.2, "min_size": 31.9}, {"max_detections": 1}, {"min_size": 99}])
-def test_at_the_gate_a_detector_finds_what_it_finds_without(tmp_path: Path, params: dict[str, float]) -> None:
+@pytest.mark.parametrize(
+    "params", [{}, {"nms_iou": 0.2, "min_size": 31.9}, {"max_detections": 1}, {"min_size": 99}, {"nms": "soft"}]
+)
+def test_at_the_gate_a_detector_finds_what_it_finds_without(tmp_path: Path, params: dict[str, Any]) -> None:
     model = write_square_detector(tmp_path / "squares.onnx")
     spec, settings = ModelSpec(name="squares", head="auto"), DetectorParams(**params)
 
@@ -337,6 +340,7 @@ def test_at_the_gate_a_detector_finds_what_it_finds_without(tmp_path: Path, para
         (want,), (got,) = plain.detect([frame]), checked.detect([frame])
         for name in ("boxes", "scores", "classes", "keypoints"):
             np.testing.assert_array_equal(getattr(got, name), getattr(want, name))
+        assert checked.counts == plain.counts
     assert checked.parity.disagreeing == 0
     assert checked.parity.boxes > 0
     plain.close()

@@ -13,6 +13,9 @@ from rich.table import Table
 
 from streamtrack.build import RunSummary
 from streamtrack.metrics import Metrics, Progress
+from streamtrack.params import DetectorParams
+
+_USUAL_SIZE = DetectorParams().min_size
 
 
 def say(text: str) -> None:
@@ -106,6 +109,8 @@ def summary_rows(summary: RunSummary) -> list[tuple[str, str]]:
     ]
     if metrics.source:
         rows.insert(3, ("Sampling", metrics.source.sampling))
+    if hint := _too_small(metrics):
+        rows.insert(2, ("Detections", hint))
     if metrics.latency:
         latency = metrics.latency
         rows.append(("Latency", f"{latency.p50_ms:.0f} ms median, {latency.p95_ms:.0f} ms for 95 % of the frames"))
@@ -113,6 +118,18 @@ def summary_rows(summary: RunSummary) -> list[tuple[str, str]]:
         written = sorted(path.name + "/" * path.is_dir() for path in summary.folder.iterdir())
         rows.append(("Written to", f"{summary.folder}/  {' '.join(name for name in written if name[0] != '.')}"))
     return rows
+
+
+def _too_small(metrics: Metrics) -> str:
+    """Say that most of what was found was refused for its size; empty where that is not so."""
+    found = metrics.detector
+    if found is None or found.too_small <= found.kept:
+        return ""
+    least = metrics.settings["detector"]["min_size"]
+    return (
+        f"{found.kept:,} kept, {found.too_small:,} smaller than detector.min_size = {least:g} px: "
+        f"--set detector.min_size={_USUAL_SIZE if least > _USUAL_SIZE else 0:g} keeps more"
+    )
 
 
 def _count(number: int, noun: str) -> str:

@@ -27,11 +27,11 @@ from streamtrack.models.heads import (
     recognise,
     told_apart,
 )
-from streamtrack.models.nms import nms
+from streamtrack.models.nms import nms, suppress
 from streamtrack.models.preprocess import InputBuffer, Letterbox, input_size_for
 from streamtrack.models.spec import ModelSpec
 from streamtrack.params import DetectorParams
-from streamtrack.types import Detections, Float32Array, Frame
+from streamtrack.types import Detections, Float32Array, Frame, Int32Array, Int64Array
 
 
 @dataclass(slots=True)
@@ -43,6 +43,50 @@ class DetectorStats:
     preprocess_s: float = 0.0
     inference_s: float = 0.0
     postprocess_s: float = 0.0
+
+
+@dataclass(slots=True)
+class BoxCounts:
+    """What became of every box over the threshold: the other numbers sum to ``candidates``."""
+
+    candidates: int = 0
+    """Those of which something lies in the frame."""
+    suppressed: int = 0
+    """Another box on the same thing stayed."""
+    too_small: int = 0
+    """Smaller than ``min_size``: what suppression leaves of them, so that it counts things, not boxes."""
+    beyond_max: int = 0
+    """Weaker than ``max_detections`` others."""
+    kept: int = 0
+
+
+def select(
+    boxes: Float32Array, scores: Float32Array, classes: Int32Array, params: DetectorParams, counts: BoxCounts
+) -> tuple[Int64Array, Float32Array]:
+    """Return the rows of the detections, strongest first, and their scores; what goes is counted.
+
+    Args:
+        boxes: (N, 4) x0 y0 x1 y1 px, clamped to the frame.
+        scores: (N,).
+        classes: (N,).
+        params: smallest size, suppression, and how many at most.
+        counts: is added to.
+    """
+    shorter = np.minimum(boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1])
+    # A box outside the frame is clamped to nothing; what is not a number compares as False.
+    within = shorter > 0
+    rows = np.flatnonzero(within & (shorter >= params.min_size))
+    small = np.flatnonzero(within & (shorter < params.min_size))
+    kept, lowered = suppress(boxes[rows], scores[rows], classes[rows], params)
+    things = len(nms(boxes[small], scores[small], classes[small], params.nms_iou, len(small))) if len(small) else 0
+    full = len(kept) == params.max_detections
+    beyond = int((np.delete(scores[rows], kept) < lowered[-1]).sum()) if full else 0
+    counts.candidates += len(rows) + len(small)
+    counts.suppressed += len(rows) - len(kept) - beyond + len(small) - things
+    counts.too_small += things
+    counts.beyond_max += beyond
+    counts.kept += len(kept)
+    return rows[kept], lowered
 
 
 def load_detector(
@@ -101,6 +145,7 @@ class Detector:
         """How many classes the model tells apart; None where its outputs do not say."""
         self.params = params
         self.stats = DetectorStats()
+        self.counts = BoxCounts()
         self.thumbnails: list[Float32Array] = []
         """Of the frames of the latest ``detect``: RGB (3, 18, 32), 0..255."""
         self.max_batch = session.max_batch
@@ -111,7 +156,8 @@ class Detector:
     def detect(self, frames: Sequence[Frame]) -> list[Detections]:
         """Return the detections of each frame, strongest first, in source px and clamped to the frame.
 
-        Frames may differ in size; more than ``max_batch`` of them are split.
+        With ``params.adaptive`` these are all that may be one in any light: ``streamtrack.lighting`` decides. Frames
+        may differ in size; more than ``max_batch`` of them are split.
 
         Raises:
             InferenceError: the model failed to run.
@@ -175,7 +221,7 @@ class Detector:
         tensors = self._session.run(buffer.batch(len(frames)))
         inferred = perf_counter()
         with np.errstate(over="ignore", invalid="ignore"):  # a model may give nonsense: what is not finite is dropped
-            candidates = self._head.decode(tensors, input_hw, self.params.confidence_th)
+            candidates = self._head.decode(tensors, input_hw, self.params.floor)
             found = [self._finish(*item) for item in zip(candidates, frames, boxes, strict=True)]
         self.stats.frames += len(frames)
         self.stats.batches += 1
@@ -189,13 +235,9 @@ class Detector:
         scale = np.array((placed.scale_x, placed.scale_y), np.float32)
         corners = found.boxes.reshape(-1, 2, 2) * scale
         boxes = np.clip(corners, 0, np.array((frame.width, frame.height), np.float32)).reshape(-1, 4)
-        shorter = np.minimum(boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1])
-        # A box outside the frame is clamped to nothing; what is not a number compares as False.
-        rows = np.flatnonzero((shorter > 0) & (shorter >= self.params.min_size))
-        boxes, scores, classes = boxes[rows], found.scores[rows], found.classes[rows]
-        kept = nms(boxes, scores, classes, self.params.nms_iou, self.params.max_detections)
-        keypoints = found.keypoints[rows[kept]] * scale
-        return Detections(boxes[kept], np.clip(scores[kept], 0, 1), classes[kept], keypoints)
+        kept, scores = select(boxes, found.scores, found.classes, self.params, self.counts)
+        keypoints = found.keypoints[kept] * scale
+        return Detections(boxes[kept], np.clip(scores, 0, 1), found.classes[kept], keypoints)
 
 
 def _bind(spec: ModelSpec, session: Session) -> Head:

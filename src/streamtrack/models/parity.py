@@ -15,8 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamtrack.errors import InferenceError
-from streamtrack.models.detector import Detector
-from streamtrack.models.nms import nms
+from streamtrack.models.detector import BoxCounts, Detector, select
 from streamtrack.models.spec import ModelSpec
 from streamtrack.models.verdicts import ParityMetrics, Verdict
 from streamtrack.params import DetectorParams
@@ -187,6 +186,8 @@ class CheckedDetector:
         self._frames = 0
         self._times: list[tuple[float, float]] = []
         self._on_trial = True
+        self.counts = BoxCounts()
+        """Of the boxes that are returned; goes over to the detector that stays."""
         self.parity = ParityMetrics(
             verdict="unchecked", backend=backend, device=fast.device, precision=fast.precision, note="not yet"
         )
@@ -235,21 +236,26 @@ class CheckedDetector:
             return self._reference.detect(frames)
         if self._fast.changing:
             # What shall be tried is not there yet.
-            return [_suppressed(each, self._params) for each in ours]
+            return [self._suppressed(each) for each in ours]
         if self._begun_warm and self.changed_after is None:
             self._conclude("failed", f"{self._rules.name} could not take over: using the CPU", leave=True)
-            return [_suppressed(each, self._params) for each in ours]
+            return [self._suppressed(each) for each in ours]
         before = self._reference.stats.inference_s
         theirs = self._reference.detect(frames)
         self._times.append((fast_s / len(frames), (self._reference.stats.inference_s - before) / len(frames)))
         self._frames += len(frames)
         tolerance = TOLERANCES.get(self._fast.precision, TOLERANCES["fp32"])
         for frame, our, their in zip(frames, ours, theirs, strict=True):
-            seen = compare(our, their, tolerance, self._params.confidence_th)
+            seen = compare(our, their, tolerance, self._params.floor)
             where = f"in frame {frame.index} {seen.example}" if seen.example else ""
             self._seen += seen._replace(example=where)
         self._judge()
-        return [_suppressed(each, self._params) for each in ours]
+        return [self._suppressed(each) for each in ours]
+
+    def _suppressed(self, found: Detections) -> Detections:
+        """Return what the detector would have returned with the run's own settings."""
+        kept, scores = select(found.boxes, found.scores, found.classes, self._params, self.counts)
+        return Detections(found.boxes[kept], np.clip(scores, 0, 1), found.classes[kept], found.keypoints[kept])
 
     def _judge(self) -> None:
         """Come to a verdict, if there is enough for one."""
@@ -304,17 +310,9 @@ class CheckedDetector:
             self._say(note)
         self._keep(self.parity)
         self._on_trial, self.left = False, leave
-        self._active.params = self._params
+        self._active.params, self._active.counts = self._params, self.counts
         (self._fast if leave else self._reference).close()
 
 
 def _unsuppressed(params: DetectorParams) -> DetectorParams:
-    return msgspec.structs.replace(params, nms_iou=1.0, min_size=0.0, max_detections=10_000)
-
-
-def _suppressed(found: Detections, params: DetectorParams) -> Detections:
-    """Return what the detector would have returned with ``params``."""
-    shorter = (found.boxes[:, 2:] - found.boxes[:, :2]).min(axis=1, initial=np.inf)
-    rows = np.flatnonzero(shorter >= params.min_size)
-    kept = rows[nms(found.boxes[rows], found.scores[rows], found.classes[rows], params.nms_iou, params.max_detections)]
-    return Detections(found.boxes[kept], found.scores[kept], found.classes[kept], found.keypoints[kept])
+    return msgspec.structs.replace(params, nms="hard", nms_iou=1.0, min_size=0.0, max_detections=10_000)
