@@ -73,7 +73,10 @@ MAY_IMPORT = {
     "latency": Row(libraries="msgspec"),
     "metrics": Row("types channel devices latency lighting models models.verdicts threads pipeline records", "msgspec"),
     "settings": Row("params", "msgspec"),
-    "config": Row("params settings errors", "msgspec yaml"),
+    "units": Row("errors"),
+    "catalogue": Row("errors settings units", "msgspec"),
+    "layers": Row("errors", "yaml"),
+    "config": Row("params settings catalogue layers errors", "msgspec"),
     "registry": Row("errors"),
     "address": Row("errors"),
     "plugins": Row("types errors api address registry", "msgspec"),
@@ -108,8 +111,8 @@ MAY_IMPORT = {
     ),
     "cli": Row(
         "errors",
-        lazily="streamtrack benching build config demo doctor evaluation explaining fetch folder metrics models params "
-        "quantizing registry retracking sources.sampling tape types msgspec rich",
+        lazily="streamtrack benching build catalogue config demo doctor evaluation explaining fetch folder metrics "
+        "models params quantizing registry retracking sources.sampling tape types msgspec rich",
     ),
     "cli.engines": Row("errors", lazily="cli config models opening registry"),
     "cli._export": Row("errors", lazily="api config fetch models params registry"),

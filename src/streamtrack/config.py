@@ -1,47 +1,36 @@
-"""Settings, resolved once: ``field default < profile < environment < command line``.
+"""Settings, resolved once: ``default < profile < old names < STREAMTRACK_SECTION__KEY < command line``.
 
-Each layer is a mapping of dotted keys (``source.stride``) to values. The layers are merged in order, the layer of
-each key is
-recorded, and the result is converted once into frozen structs that refuse unknown keys. An error names the key, the
-value and
-the layer it came from. This is the only module that reads ``os.environ``.
+Each layer gives values to dotted keys (``source.stride``). They are read as the setting has them, units included,
+merged in order with the layer of each key kept, and converted once into frozen structs. An error names the key, the
+value and where it stands. This is the only module that reads ``os.environ``.
 """
 
 from __future__ import annotations
 
-import ast
-import inspect
-import itertools
 import os
-import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
-import yaml
 
+from streamtrack import catalogue, layers
 from streamtrack.errors import ConfigError, did_you_mean
 from streamtrack.params import TrackerParams
 from streamtrack.settings import Config
 
 DEFAULT_PROFILE = "balanced"
-_ENV_PREFIX = "STREAMTRACK_"
 _POOL_VARIABLES = (
     "OMP_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
     "MKL_NUM_THREADS",
     "VECLIB_MAXIMUM_THREADS",
     "NUMEXPR_NUM_THREADS",
+    "NUMBA_NUM_THREADS",
 )
-_THREAD_VARIABLES = (*_POOL_VARIABLES, "NUMBA_NUM_THREADS", "OMP_WAIT_POLICY")
-
-
-class Layer(NamedTuple):
-    """One layer of settings: a name for people and dotted keys with their values."""
-
-    name: str
-    values: Mapping[str, Any]
+_THREAD_VARIABLES = (*_POOL_VARIABLES, "OMP_WAIT_POLICY")
+_OURS = "STREAMTRACK_POOLS"
+"""Holds what was set here, for this process and its children."""
 
 
 class Resolved(NamedTuple):
@@ -64,75 +53,60 @@ def resolve(
 
     Args:
         profile: name of a profile or path to a YAML file; None for ``balanced``.
-        overrides: dotted keys to values; strings are read as YAML scalars.
+        overrides: dotted keys to values; text is read as the setting has it, such as ``"2500ms"`` for seconds.
         environ: the environment; None for the process's own.
 
     Raises:
         ConfigError: a key that does not exist, a value that does not fit, a profile that cannot be read.
     """
     chosen = profile or DEFAULT_PROFILE
-    layers = [
-        Layer(f"profile {chosen}", _profile_values(chosen)),
-        Layer("environment", _environment_values(os.environ if environ is None else environ)),
-        Layer("command line", dict(overrides or {})),
-    ]
-    merged: dict[str, dict[str, Any]] = {}
+    users = _users(os.environ) if environ is None else environ
+    values: dict[str, dict[str, Any]] = {}
     origins: dict[str, str] = {}
-    for layer in layers:
-        for key, value in _with_sampling_rule(layer.values).items():
-            section, name = _known(key, layer.name)
-            merged.setdefault(section, {})[name] = yaml.safe_load(value) if isinstance(value, str) and value else value
-            origins[key] = layer.name
-    return Resolved(_convert(merged, origins), chosen, origins)
+    stack = [
+        layers.profile_file(_profile_path(chosen), f"profile {chosen}"),
+        layers.old_names(users),
+        layers.thread_limits(users),
+        layers.new_names(users),
+        layers.command_line(overrides or {}),
+    ]
+    for layer in stack:
+        for given in layers.with_sampling_rule(layer):
+            setting = _known(given)
+            value = _read(setting, given)
+            section = values.setdefault(setting.section, {})
+            # A limit lowers: whoever says OMP_NUM_THREADS=16 for all programs does not mean that one thread is too few.
+            if not given.lowers or not 0 < section.get(setting.name, 0) <= value:
+                section[setting.name] = value
+                origins[given.key] = given.origin
+    return Resolved(msgspec.convert(values, Config), chosen, origins)
 
 
-def _with_sampling_rule(values: Mapping[str, Any]) -> dict[str, Any]:
-    given = {key for key in ("source.stride", "source.fps") if key in values}
-    if len(given) != 1:
-        return dict(values)
-    return {"source.stride": 1, "source.fps": 0.0, **values}
-
-
-def _sections() -> dict[str, tuple[str, ...]]:
-    return {
-        field.name: tuple(f.name for f in msgspec.structs.fields(field.type))
-        for field in msgspec.structs.fields(Config)
-    }
-
-
-def _known(key: str, layer: str) -> tuple[str, str]:
-    sections = _sections()
-    section, _, name = key.partition(".")
-    if section in sections and name in sections[section]:
-        return section, name
-    known = [f"{s}.{n}" for s, names in sections.items() for n in names]
+def _known(given: layers.Given) -> catalogue.Setting:
+    if given.key in catalogue.settings():
+        return catalogue.settings()[given.key]
+    section, known = given.key.partition(".")[0], catalogue.sections()
     where = (
-        f"There is no section '{section}'; sections are {', '.join(sections)}."
-        if section not in sections
-        else (f"'{section}' has {', '.join(sections[section])}.")
+        f"'{section}' has {', '.join(known[section])}."
+        if section in known
+        else f"There is no section '{section}'; sections are {', '.join(known)}."
     )
-    raise ConfigError(f"Unknown setting '{key}' ({layer}).{did_you_mean(key, known)} {where}")
+    meant = did_you_mean(given.key, catalogue.settings())
+    raise ConfigError(f"Unknown setting '{given.key}' ({given.place}).{meant} {where}")
 
 
-def _convert(merged: Mapping[str, Mapping[str, Any]], origins: Mapping[str, str]) -> Config:
+def _read(setting: catalogue.Setting, given: layers.Given) -> Any:
     try:
-        return msgspec.convert(merged, Config, strict=False)
-    except msgspec.ValidationError as error:
-        reason, _, path = str(error).partition(" - at `$.")
-        key = path.rstrip("`")
-        section, _, name = key.partition(".")
-        value = merged.get(section, {}).get(name)
-        layer = origins.get(key, "default")
-        raise ConfigError(f"Setting {key} = {value!r} ({layer}) does not fit: {reason}.") from error
+        return setting.read(given.value)
+    except ValueError as error:
+        why = str(error) if str(error).endswith("?") else f"{error}."
+        raise ConfigError(f"Setting {given.key} = {given.value!r} ({given.place}) does not fit: {why}") from error
 
 
-def _environment_values(environ: Mapping[str, str]) -> dict[str, str]:
-    values = {}
-    for name, value in environ.items():
-        section, separator, key = name.removeprefix(_ENV_PREFIX).partition("__")
-        if name.startswith(_ENV_PREFIX) and separator:
-            values[f"{section.lower()}.{key.lower()}"] = value
-    return values
+def _users(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment without what streamtrack, or one that started this process, put there itself."""
+    ours = set(environ.get(_OURS, "").split())
+    return {name: value for name, value in environ.items() if f"{name}={value}" not in ours}
 
 
 def environment_value(name: str) -> str:
@@ -176,21 +150,6 @@ def lifetime(params: TrackerParams, sample_rate: float) -> Lifetime:
     return Lifetime(params.track_buffer / sample_rate if sample_rate else None, params.max_gap_s)
 
 
-def meanings(section: str) -> dict[str, str]:
-    """Return the first sentence about each setting of a section, as the source says it."""
-    (kind,) = (field.type for field in msgspec.structs.fields(Config) if field.name == section)
-    found: dict[str, str] = {}
-    for part in kind.__mro__:
-        if msgspec.Struct in part.__mro__[1:]:
-            body = ast.parse(inspect.getsource(part)).body[0]
-            assert isinstance(body, ast.ClassDef)
-            for field, text in itertools.pairwise(body.body):
-                if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr):
-                    words = " ".join(ast.literal_eval(text.value).replace("``", "").split())
-                    found[ast.unparse(field.target)] = re.split(r"\.(?= [A-Z]|$)", words)[0]
-    return found
-
-
 def parse_assignments(pairs: list[str]) -> dict[str, str]:
     """Turn ``["tracker.max_gap_s=2", ...]`` into a mapping.
 
@@ -222,24 +181,17 @@ def _profile_folders() -> Iterator[Path]:
     yield package.parent.parent / "profiles"
 
 
-def _profile_values(profile: str) -> dict[str, Any]:
-    is_path = profile.endswith((".yaml", ".yml")) or os.sep in profile
-    path = Path(profile).expanduser() if is_path else profiles().get(profile)
-    if path is None:
-        names = sorted(profiles())
+def _profile_path(profile: str) -> Path:
+    if profile.endswith((".yaml", ".yml")) or os.sep in profile:
+        return Path(profile).expanduser()
+    found = profiles()
+    if profile not in found:
+        names = sorted(found)
         raise ConfigError(
             f"There is no profile '{profile}'.{did_you_mean(profile, names)} Profiles: {', '.join(names)}; "
             "a path to a YAML file works too."
         )
-    try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except OSError as error:
-        raise ConfigError(f"Profile '{path}' cannot be read: {error.strerror}.") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"Profile '{path}' is not YAML: {' '.join(str(error).split())}.") from error
-    if not isinstance(tree, dict) or not all(isinstance(section, dict) for section in tree.values()):
-        raise ConfigError(f"Profile '{path}' must hold sections with keys, such as 'source: {{stride: 5}}'.")
-    return {f"{section}.{key}": value for section, keys in tree.items() for key, value in keys.items()}
+    return found[profile]
 
 
 def _xdg(variable: str, fallback: str) -> Path:
@@ -256,21 +208,24 @@ def config_dir() -> Path:
 
 
 def thread_variables() -> dict[str, str]:
-    """Return those environment variables that set how many threads libraries take, where they are set."""
-    return {name: os.environ[name] for name in _THREAD_VARIABLES if os.environ.get(name)}
+    """Return those environment variables of the user's that set how many threads libraries take."""
+    users = _users(os.environ)
+    return {name: users[name] for name in _THREAD_VARIABLES if users.get(name)}
 
 
 def limit_library_threads(threads: int) -> dict[str, str]:
     """Hold the thread pools of numerical libraries to ``threads``, and return the environment variables set for it.
 
-    OpenMP, OpenBLAS, MKL, Accelerate and numexpr read them as they load, so this comes before numpy is imported. What
-    the user has set stays. streamtrack computes on threads of its own, and a second pool beside them only costs.
+    OpenMP, OpenBLAS, MKL, Accelerate, numexpr and numba read them as they load, so this comes before numpy is imported.
+    What the user has set stays. streamtrack computes on threads of its own, and a second pool beside them only costs.
+    What is set here is noted in the environment too: neither this process nor a child takes it for the user's wish.
 
     Args:
         threads: how many; below 1 means 1.
     """
-    added = {name: str(max(threads, 1)) for name in _POOL_VARIABLES if not os.environ.get(name)}
-    os.environ.update(added)
+    users = _users(os.environ)
+    added = {name: str(max(threads, 1)) for name in _POOL_VARIABLES if not users.get(name)}
+    os.environ.update(added, **{_OURS: " ".join(f"{name}={value}" for name, value in added.items())})
     return added
 
 

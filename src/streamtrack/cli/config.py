@@ -99,7 +99,7 @@ def _print_json(resolved: Resolved, rate: float, sampler: Sampler, lifetime: Lif
 def _print_settings(resolved: Resolved) -> None:
     import msgspec
 
-    from streamtrack.config import meanings
+    from streamtrack.catalogue import meaning
 
     print(f"Settings with the profile '{resolved.profile}' (default < profile < environment < command line)\n")
     sections: dict[str, dict[str, Any]] = msgspec.to_builtins(resolved.config)
@@ -108,7 +108,7 @@ def _print_settings(resolved: Resolved) -> None:
             f"{section}.{name}",
             _shown(value),
             resolved.origins.get(f"{section}.{name}", "default"),
-            meanings(section).get(name, ""),
+            meaning(f"{section}.{name}"),
         )
         for section, values in sections.items()
         for name, value in values.items()

@@ -108,7 +108,7 @@ def _settings() -> Check:
     from streamtrack import config
 
     resolved = config.resolve(None, {})
-    changed = [key for key, layer in resolved.origins.items() if layer == "environment"]
+    changed = [key for key, layer in resolved.origins.items() if layer.startswith("environment ")]
     text = f"profiles {', '.join(sorted(config.profiles()))}; folder {config.config_dir()}"
     text += f"; set by the environment: {', '.join(changed)}" if changed else ""
     facts = {"folder": str(config.config_dir()), "profiles": sorted(config.profiles()), "from_environment": changed}
@@ -275,7 +275,9 @@ def _threads() -> Check:
     text = " ".join(f"{name}={value}" for name, value in found.items())
     if not text:
         return Check("machine", "threads", "ok", "no variable such as OMP_NUM_THREADS limits them", facts={})
-    text += ": they do not limit streamtrack's decoding and inference; --threads and runtime.threads do"
+    resolved = config.resolve(None, {})
+    if resolved.origins.get("runtime.threads", "").startswith("environment "):
+        text += f": decoding and inference keep to {resolved.config.runtime.threads} each; --threads says otherwise"
     return Check("machine", "threads", "note", text, facts=found)
 
 
