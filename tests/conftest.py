@@ -17,6 +17,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from streamtrack.layers import OLD_NAMES, PREFIX, THREAD_LIMITS
+
 ROOT = Path(__file__).resolve().parent.parent
 _LEAK_GRACE_S = 1.0
 
@@ -32,6 +34,12 @@ settings.load_profile("streamtrack")
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # Whoever runs the tests may have settings of his own, and what the profiles refuse as too small is most of what
+    # the small pictures made here hold.
+    for name in list(os.environ):
+        if name in (*OLD_NAMES, *THREAD_LIMITS) or (name.startswith(PREFIX) and "__" in name):
+            del os.environ[name]
+    os.environ["STREAMTRACK_DETECTOR__MIN_SIZE"] = "20px"
     config.addinivalue_line(
         "markers",
         "requires(program=..., module=..., typelib=..., install=...): skip where one of them is missing; fail in CI",
