@@ -34,6 +34,8 @@ class Row:
 
 
 VALUES = "types errors params api models.spec"
+SEAM = "types errors api models.spec models.onnxinput"
+"""All that a backend may know."""
 MAY_IMPORT = {
     "types": Row("", "numpy"),
     "errors": Row(),
@@ -55,6 +57,8 @@ MAY_IMPORT = {
     "models": Row(f"{VALUES} fetch", "numpy numba msgspec", lazily="onnx"),
     # Of the tracker it takes only the way to compile a kernel.
     "models.warping": Row(f"{VALUES} models tracking", "numpy"),
+    # For backends that read ONNX, and loaded with a model alone.
+    "models.onnxinput": Row("", "numpy onnx"),
     "sources": Row(VALUES, "numpy av"),
     # Of the tracker it takes only the way to compile a kernel.
     "sources._shrinking": Row(f"{VALUES} sources tracking", "numpy av"),
@@ -123,9 +127,9 @@ MAY_IMPORT = {
     "testing": Row(f"{VALUES} sources", "numpy pytest PIL av onnx"),
     # The public names: each home is imported when one of its names is first used.
     "streamtrack": Row(lazily="build errors metrics types"),
-    **{name: Row(VALUES.replace("params ", ""), "numpy onnx onnxruntime") for name in BACKENDS},
-    "streamtrack_coreml": Row(VALUES.replace("params ", ""), "numpy msgspec onnx", lazily="onnxruntime"),
-    "streamtrack_tensorrt": Row(VALUES.replace("params ", ""), "numpy onnx msgspec", lazily="tensorrt pycuda"),
+    "streamtrack_onnx": Row(SEAM, "numpy onnx onnxruntime"),
+    "streamtrack_coreml": Row(SEAM, "numpy msgspec onnx", lazily="onnxruntime"),
+    "streamtrack_tensorrt": Row(SEAM, "numpy onnx msgspec", lazily="tensorrt pycuda"),
 }
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from onnx import version_converter
 
 from streamtrack.errors import ModelLoadError
+from streamtrack.models.onnxinput import take_one_picture
 from streamtrack_coreml.package import Size, one_line
 
 _FATAL_ONLY = 4
@@ -33,7 +34,7 @@ class Graph(NamedTuple):
 
 
 def load(model: Path) -> Graph:
-    """Read an ONNX file; weights that are also listed as inputs no longer are.
+    """Read an ONNX file and make a batch of pictures its only input where that can be had: see ``take_one_picture``.
 
     Raises:
         ModelLoadError: it is missing, damaged, or takes something else than one picture.
@@ -42,14 +43,11 @@ def load(model: Path) -> Graph:
         proto = onnx.load(str(model))
     except Exception as error:  # protobuf's errors have no common base
         raise ModelLoadError(f"Model {model} cannot be read: {one_line(error)}.") from error
-    graph = proto.graph
-    weights = {weight.name for weight in graph.initializer}
-    inputs = [value for value in graph.input if value.name not in weights]
+    take_one_picture(proto)
+    graph, inputs = proto.graph, list(proto.graph.input)
     if len(inputs) != 1:
         names = ", ".join(value.name for value in inputs) or "none"
         raise ModelLoadError(f"Model {model} has {len(inputs)} inputs ({names}) where one picture is expected.")
-    del graph.input[:]
-    graph.input.extend(inputs)
     tensor = inputs[0].type.tensor_type
     sides = [dim.dim_value for dim in tensor.shape.dim]  # 0 where free
     if tensor.elem_type != onnx.TensorProto.FLOAT or len(sides) != 4 or sides[1] not in (0, 3):

@@ -25,6 +25,7 @@ NOTES_KEY: Final = "streamtrack"
 _FLOAT_TYPES: Final = (65568, 65552)
 """``ArrayFeatureType.ArrayDataType`` of Core ML's model format: FLOAT32 and FLOAT16."""
 _HASH_DIGITS: Final = 16
+_LONGEST: Final = 300
 
 
 class Output(msgspec.Struct, frozen=True):
@@ -210,8 +211,9 @@ def digest(path: Path) -> str:
 
 
 def one_line(error: BaseException) -> str:
-    """Return what an exception says, in one line without a full stop."""
-    return " ".join(str(error).split()).rstrip(". ") or type(error).__name__
+    """Return what an exception says, in one line without a full stop; of a long one (torch prints tensors) its ends."""
+    line = " ".join(str(error).split()).rstrip(". ") or type(error).__name__
+    return line if len(line) <= _LONGEST else f"{line[: _LONGEST // 2]} ... {line[-_LONGEST // 2 :]}"
 
 
 def _wxh(size: Sequence[int | None]) -> str:

@@ -76,7 +76,12 @@ class _Loading:
         self._model, self._options, self._provider = model, options, provider
         self._on_cpu = provider is providers.CPU
         # Elsewhere it may take minutes to compile: look at the model on the CPU first, where it loads at once.
-        self._probe = self._create(str(model), providers.CPU, options.threads or tuning.default_threads())
+        threads = options.threads or tuning.default_threads()
+        self._probe = self._create(str(model), providers.CPU, threads)
+        self._wanted: _Shape | None = None
+        self._rewritten = not _takes_planes(self._probe)
+        if self._rewritten:
+            self._probe = self._create(self.corrected(), providers.CPU, threads)
         self._shape = _input_shape(self._probe, model)
         self._input = self._probe.get_inputs()[0].name
         self._wanted = _corrected(self._shape, spec, options)
@@ -88,7 +93,7 @@ class _Loading:
         return self._wanted is not None
 
     def corrected(self) -> bytes:
-        """Return the model with its input's new shape and its weights constant."""
+        """Return the model with pictures as its only input, of its new shape, and its weights constant."""
         from streamtrack_onnx import graph  # onnx takes a tenth of a second to import
 
         return graph.rewrite(self._model, self._wanted)
@@ -96,7 +101,7 @@ class _Loading:
     def open(self) -> Any:
         """Return an ``onnxruntime.InferenceSession``."""
         self._check_precision()
-        changed = self.reshaped or bool(self._probe.get_overridable_initializers())
+        changed = self.reshaped or self._rewritten or bool(self._probe.get_overridable_initializers())
         source = self.corrected() if changed else str(self._model)
         threads = self._options.threads or tuning.default_threads()
         opened = {threads: self._probe} if self._on_cpu and not changed else {}
@@ -179,6 +184,12 @@ def _session_options(threads: int, *, optimise: bool, record: bool) -> Any:
     if record:
         options.add_session_config_entry(providers.RECORD_PLACEMENT, "1")
     return options
+
+
+def _takes_planes(session: Any) -> bool:
+    """Return whether pictures, planes first, are the one input, as far as their shape tells."""
+    shapes = [tuple(value.shape) for value in session.get_inputs()]
+    return len(shapes) == 1 and not (len(shapes[0]) == 4 and shapes[0][3] == 3 and shapes[0][1] != 3)
 
 
 def _input_shape(session: Any, model: Path) -> _Shape:

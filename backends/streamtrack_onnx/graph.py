@@ -7,12 +7,15 @@ from pathlib import Path
 
 import onnx
 
+from streamtrack.models.onnxinput import take_one_picture
+
 
 def rewrite(model: Path, input_shape: Sequence[int | str | None] | None) -> bytes:
     """Return ``model`` corrected, as bytes.
 
-    Weights that are also listed as inputs (which some exporters do) no longer are: the runtime must treat such a
-    weight as variable, folds nothing into it and runs CenterFace at half the speed.
+    Its one input becomes a batch of pictures, planes first, where that can be had: see ``take_one_picture``. Weights
+    that are also listed as inputs no longer are: the runtime must treat such a weight as variable, folds nothing into
+    it and runs CenterFace at half the speed.
 
     Args:
         model: path of an ONNX file.
@@ -22,10 +25,7 @@ def rewrite(model: Path, input_shape: Sequence[int | str | None] | None) -> byte
     """
     proto = onnx.load(str(model))
     graph = proto.graph
-    weights = {weight.name for weight in graph.initializer}
-    inputs = [value for value in graph.input if value.name not in weights]
-    del graph.input[:]
-    graph.input.extend(inputs)
+    take_one_picture(proto)
     if input_shape is not None:
         _set_shape(graph.input[0], input_shape)
         del graph.value_info[:]

@@ -9,6 +9,7 @@ import onnx
 
 from streamtrack.api import BackendOptions
 from streamtrack.errors import ModelLoadError
+from streamtrack.models.onnxinput import take_one_picture
 from streamtrack.models.spec import ModelSpec
 
 Size = int | str | None
@@ -51,6 +52,7 @@ def read_graph(model: Path, spec: ModelSpec, options: BackendOptions) -> Graph:
     except Exception as error:  # the parser's exceptions have no common base of their own
         reason = " ".join(str(error).split())
         raise ModelLoadError(f"Model {model} cannot be read as ONNX: {reason}.") from error
+    take_one_picture(proto)
     value = _picture_input(proto, model)
     stored = _shape(value)
     wanted = _wanted(stored, spec, options)
@@ -84,9 +86,7 @@ def shape_range(shape: tuple[int | None, ...], spec: ModelSpec, batch: int) -> S
 
 
 def _picture_input(proto: onnx.ModelProto, model: Path) -> onnx.ValueInfoProto:
-    # Some exporters list the weights among the inputs.
-    weights = {weight.name for weight in proto.graph.initializer}
-    inputs: list[onnx.ValueInfoProto] = [value for value in proto.graph.input if value.name not in weights]
+    inputs: list[onnx.ValueInfoProto] = list(proto.graph.input)
     if len(inputs) != 1:
         names = ", ".join(value.name for value in inputs) or "none"
         raise ModelLoadError(f"Model {model} has {len(inputs)} inputs ({names}) where one picture is expected.")

@@ -372,6 +372,28 @@ def test_a_size_that_is_wired_into_the_graph_is_really_found(real: Tools, tmp_pa
 
 
 @really
+def test_other_forms_of_input_really_become_one_picture(real: Tools, tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("ReduceMean", ["x"], ["means"], axes=[1, 2], keepdims=0),
+        helper.make_node("Cast", ["orig_target_sizes"], ["boxes"], to=TensorProto.FLOAT),
+    ]
+    inputs = [
+        helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, "h", "w", 3]),
+        helper.make_tensor_value_info("orig_target_sizes", TensorProto.INT64, [1, 2]),
+    ]
+    outputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in ("means", "boxes")]
+    graph = helper.make_graph(nodes, "forms", inputs, outputs)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), tmp_path / "m.onnx")
+    path, _ = run(tmp_path / "m.onnx", precision="fp32", sizes=((32, 64),))
+    found = package.read(path, real.coremltools)
+    assert found.shapes == ((1, 3, 32, 64),)
+    assert [output.shape for output in found.outputs] == [(1, 3), (1, 2)]
+    # torch keeps the size that it saw when it was traced.
+    with pytest.raises(ModelLoadError, match="gives other answers in boxes: nothing was saved"):
+        run(tmp_path / "m.onnx", precision="fp32", sizes=((32, 64), (64, 32)))
+
+
+@really
 def test_whole_numbers_really_stay_whole(real: Tools, tmp_path: Path) -> None:
     model = write_model(tmp_path / "classes.onnx", [1, 3, 32, 32])
     proto = onnx.load(str(model))

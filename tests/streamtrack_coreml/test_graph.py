@@ -47,6 +47,14 @@ def test_a_free_side_means_no_stored_size(tmp_path: Path, shape: list[Any]) -> N
     assert onnx_graph.load(write_model(tmp_path / "m.onnx", shape)).stored_size is None
 
 
+def test_channels_that_come_last_are_put_there_inside(tmp_path: Path) -> None:
+    graph = onnx_graph.load(write_model(tmp_path / "m.onnx", [1, 32, 64, 3]))
+    assert graph.stored_size == (32, 64)
+    batch = np.random.default_rng(0).random((1, 3, 32, 64), np.float32)
+    (answer,) = onnx_graph.answers(graph, (32, 64), [batch])
+    np.testing.assert_array_equal(answer["537"], 2 * batch.transpose(0, 2, 3, 1))
+
+
 @pytest.mark.parametrize("shape", [[10, 3, 32, 32], ["n", 3, "h", "w"]])
 def test_answers_at_any_size(tmp_path: Path, shape: list[Any]) -> None:
     graph = onnx_graph.load(write_model(tmp_path / "m.onnx", shape))

@@ -117,3 +117,7 @@ def test_a_digest_tells_names_and_contents_apart(tmp_path: Path) -> None:
 def test_one_line() -> None:
     assert package.one_line(ValueError("two\n  lines. ")) == "two lines"
     assert package.one_line(ValueError()) == "ValueError"
+    line = package.one_line(ValueError("cannot " + "0, " * 9999 + "of two types."))
+    assert len(line) < 400
+    assert line.startswith("cannot 0, ")
+    assert line.endswith(" of two types")

@@ -18,7 +18,7 @@ def write_model(
     *,
     dtype: int = TensorProto.FLOAT,
     weights_as_inputs: bool = False,
-    extra_input: bool = False,
+    extra_input: str = "",
     hard_wired: bool = False,
 ) -> Path:
     """Write the model of ``BackendConformance``: ``doubled`` and ``means`` of one input.
@@ -28,7 +28,7 @@ def write_model(
         shape: of the input; None where a dimension is free.
         dtype: of the input.
         weights_as_inputs: list the weights among the inputs too, as some exporters do.
-        extra_input: add a second input.
+        extra_input: name of a second input, float (1, 2), which is given back as a third output.
         hard_wired: reshape to the stored shape on the way, so that no other will do.
     """
     names = [f"d{n}" if size is None else size for n, size in enumerate(shape)]
@@ -47,7 +47,10 @@ def write_model(
     ]
     tensors = [numpy_helper.from_array(np.asarray(value), name) for name, value in weights.items()]
     if extra_input:
-        inputs.append(helper.make_tensor_value_info("sizes", TensorProto.FLOAT, [1, 2]))
+        value = helper.make_tensor_value_info(extra_input, TensorProto.FLOAT, [shape[0], 2])
+        inputs.append(value)
+        nodes.append(helper.make_node("Identity", [extra_input], ["given"]))
+        outputs.append(helper.make_tensor_value_info("given", TensorProto.FLOAT, [names[0], 2]))
     if weights_as_inputs:
         inputs += [helper.make_tensor_value_info(t.name, t.data_type, list(t.dims)) for t in tensors]
     graph = helper.make_graph(nodes, "conformance", inputs, outputs, tensors)

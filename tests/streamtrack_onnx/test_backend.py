@@ -69,10 +69,33 @@ def test_weights_listed_as_inputs_become_constants(write: Writer) -> None:
     np.testing.assert_array_equal(session.run(pictures(1, (32, 32)))["doubled"], pictures(1, (32, 32)) * 2)
 
 
+@pytest.mark.parametrize(("stored", "batch"), [((None, 3, None, None), 3), ((1, 3, 32, 64), 1), ((2, 3, 32, 64), 2)])
+def test_boxes_are_scaled_to_the_input(write: Writer, stored: Shape, batch: int) -> None:
+    path = write(stored, extra_input="orig_target_sizes")
+    session = OnnxBackend().load(path, PLAIN, BackendOptions(device="cpu", threads=1, batch=batch))
+    assert session.input_shape == stored
+    assert session.run(pictures(batch, (32, 64)))["given"].tolist() == [[64, 32]] * batch
+
+
+@pytest.mark.parametrize("stored", [(1, 32, 64, 3), (None, None, None, 3)])
+def test_channels_that_come_last_are_put_there_inside(write: Writer, stored: Shape) -> None:
+    session = OnnxBackend().load(write(stored), PLAIN, CPU)
+    assert session.input_shape == tuple(stored[axis] for axis in (0, 3, 1, 2))
+    batch = pictures(1, (32, 64))
+    np.testing.assert_array_equal(session.run(batch)["doubled"], 2 * batch.transpose(0, 2, 3, 1))
+
+
+def test_channels_that_come_last_at_another_size(write: Writer) -> None:
+    session = OnnxBackend().load(write((4, 32, 32, 3)), ANY_SIZE, CPU)
+    assert session.input_shape == (1, 3, None, None)
+    batch = pictures(1, (64, 96))
+    np.testing.assert_array_equal(session.run(batch)["doubled"], 2 * batch.transpose(0, 2, 3, 1))
+
+
 @pytest.mark.parametrize(
     ("shape", "options", "complaint"),
     [
-        ((1, 3, 32, 32), {"extra_input": True}, "2 inputs (picture, sizes)"),
+        ((1, 3, 32, 32), {"extra_input": "sizes"}, "2 inputs (picture, sizes)"),
         ((1, 3, 32, 32), {"dtype": TensorProto.FLOAT16}, "tensor(float16)"),
         ((1, 4, 32, 32), {}, "[1, 4, 32, 32]"),
     ],

@@ -56,6 +56,16 @@ def test_weights_among_the_inputs_are_no_inputs(write: Callable[..., Path]) -> N
     assert read_graph(path, SPEC, BackendOptions()).input == "picture"
 
 
+def test_other_forms_of_input_become_one_picture(write: Callable[..., Path]) -> None:
+    path = write((None, None, None, 3))
+    proto = onnx.load(str(path))
+    proto.graph.input.append(helper.make_tensor_value_info("orig_target_sizes", TensorProto.INT64, [None, 2]))
+    onnx.save(proto, str(path))
+    graph = read_graph(path, SPEC, BackendOptions(input_size=(64, 96)))
+    assert graph.shape == (None, 3, 64, 96)
+    assert [value.name for value in onnx.load_from_string(graph.onnx).graph.input] == [graph.input]
+
+
 def test_what_is_not_one_picture_is_refused(write: Callable[..., Path], tmp_path: Path) -> None:
     flat = write((1, 64)).rename(tmp_path / "flat.onnx")
     path = write((1, 3, 64, 64))

@@ -92,6 +92,12 @@ EXPORTS: list[tuple[str, tuple, tuple[int | None, int | None]]] = [
     ("rtdetr", (("pred_boxes", (None, 300, 4)), ("pred_logits", (None, 300, 2))), (640, 640)),
     ("rtdetr", (("logits", (None, None, None)), ("pred_boxes", (None, None, 4))), (None, None)),
     ("rtdetr", one(1, 300, 84, name="output0"), (640, 640)),
+    ("rtdetr-scaled", (("labels", (None, 300)), ("boxes", (None, 300, 4)), ("scores", (None, 300))), (640, 640)),
+    (
+        "rtdetr-scaled",
+        (("labels", (None, None)), ("boxes", (None, None, None)), ("scores", (None, None))),
+        (None, None),
+    ),
 ]
 """Head, outputs and size of the input of exports as people have them."""
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamtrack.errors import InferenceError
-from streamtrack.models.heads import RTDETR, ChosenRTDETR
+from streamtrack.models.heads import RTDETR, ChosenRTDETR, ScaledRTDETR
 
 SIZE = (64, 96)
 OUTPUTS = (("logits", (None, 100, None)), ("pred_boxes", (None, 100, 4)))
@@ -84,3 +84,21 @@ def test_chosen_rows(seed: int, batch: int, threshold: float) -> None:
         kept = [row for row in rows[image] if row[4] >= threshold]
         boxes = [around(x * 96, y * 64, w * 96, h * 64) for x, y, w, h, *_ in kept]
         assert_same(found, [(float(row[4]), int(row[5]), box, []) for row, box in zip(kept, boxes, strict=True)])
+
+
+@few
+@given(seed=seeds, batch=batches, threshold=thresholds, whole=st.sampled_from([np.int64, np.int32]))
+def test_rows_that_are_scaled_already(seed: int, batch: int, threshold: float, whole: type) -> None:
+    rng = np.random.default_rng(seed)
+    tensors = {
+        "labels": rng.integers(0, 80, (batch, 300)).astype(whole),
+        "boxes": rng.uniform(0, 96, (batch, 300, 4)).astype(np.float32),
+        "scores": rng.uniform(0, 1, (batch, 300)).astype(np.float32),
+    }
+    head = ScaledRTDETR.bind(tuple((name, values.shape) for name, values in tensors.items()), SIZE)
+    assert head is not None
+    found = head.decode(tensors, SIZE, threshold)
+    assert len(found) == batch
+    for image in range(batch):
+        rows = zip(*(tensors[name][image].tolist() for name in ("scores", "labels", "boxes")), strict=True)
+        assert_same(found[image], [(score, kind, box, []) for score, kind, box in rows if score >= threshold])

@@ -18,7 +18,7 @@ from streamtrack.models.heads.centerface import CenterFace
 from streamtrack.models.heads.contract import ANY_SIZE, Candidates, Head, InputSize, Outputs
 from streamtrack.models.heads.nanodet import NanoDet
 from streamtrack.models.heads.retinaface import RetinaFace
-from streamtrack.models.heads.rtdetr import RTDETR, ChosenRTDETR
+from streamtrack.models.heads.rtdetr import RTDETR, ChosenRTDETR, ScaledRTDETR
 from streamtrack.models.heads.scrfd import SCRFD
 from streamtrack.models.heads.ultralight import RFB
 from streamtrack.models.heads.yolo import EndToEnd, YOLOv5, YOLOv8
@@ -46,6 +46,7 @@ __all__ = [
     "NanoDet",
     "Outputs",
     "RetinaFace",
+    "ScaledRTDETR",
     "YOLOv5",
     "YOLOv8",
     "YuNet",
@@ -75,6 +76,7 @@ HEADS: Final[dict[str, type[Head]]] = {
         EndToEnd,
         RTDETR,
         ChosenRTDETR,
+        ScaledRTDETR,
     )
 }
 """Every head by the name that ``--head`` calls it."""

@@ -109,5 +109,35 @@ class ChosenRTDETR(EndToEnd):
         ]
 
 
+class ScaledRTDETR:
+    """RT-DETR, its second version, D-FINE and DEIM as their authors export them, with their postprocessor.
+
+    The best 300 of all queries and classes: x0 y0 x1 y1 scaled by ``orig_target_sizes``, for which a session gives the
+    input's own size (``models.onnxinput``), score and class.
+    """
+
+    conventions: ClassVar[ModelSpec] = msgspec.structs.replace(
+        RTDETR.conventions, name="rtdetr-scaled", head="rtdetr-scaled"
+    )
+    expects: ClassVar[str] = "labels (.., N), boxes (.., N, 4) in px of the input and scores (.., N)"
+    classes: int | None = None
+    keypoints: int = 0
+
+    @classmethod
+    def bind(cls, outputs: Outputs, input_hw: InputSize = ANY_SIZE) -> ScaledRTDETR | None:
+        """Recognise the three outputs by name."""
+        ranks = {name: len(shape) for name, shape in outputs}
+        if ranks != {"labels": 2, "boxes": 3, "scores": 2} or dict(outputs)["boxes"][2] not in (4, None):
+            return None
+        return cls()
+
+    def decode(self, tensors: Tensors, input_hw: tuple[int, int], threshold: float) -> list[Candidates]:
+        """Decode; see ``Head.decode``."""
+        scores = tensors["scores"]
+        image, row = reaching(scores, threshold)
+        found = (tensors[name][image, row] for name in ("boxes", "scores", "labels"))
+        return by_image(image, len(scores), *found)
+
+
 def _logit(score: float) -> float:
     return math.log(score / (1 - score)) if 0 < score < 1 else math.copysign(math.inf, score - 0.5)
