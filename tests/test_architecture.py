@@ -68,7 +68,7 @@ MAY_IMPORT = {
     "sources.replay": Row(f"{VALUES} sources tape", "numpy av"),
     # It is around any other source.
     "sources.chaos": Row(f"{VALUES} sources plugins", "numpy av msgspec"),
-    "sinks": Row(f"{VALUES} records throttle folder", "numpy msgspec simplejpeg av PIL"),
+    "sinks": Row(f"{VALUES} records throttle folder quality", "numpy msgspec simplejpeg av PIL"),
     "motchallenge": Row("errors", "numpy"),
     "tape": Row("types errors records folder motchallenge", "numpy msgspec"),
     # Of the tracker it takes only the way to compile a kernel.

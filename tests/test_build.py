@@ -66,7 +66,7 @@ def test_a_run_leaves_records_that_agree_with_each_other(clip: Path, model: str,
     assert metrics.frame_ledger == {
         "seen": 60, "strided": 30, "detected": 30, "coasted": 0, "dropped_queue": 0, "dropped_stale": 0, "corrupt": 0,
     }  # fmt: skip
-    assert metrics.totals == {"frames_processed": 30, "detections": 60, "tracks": 2, "cuts": 0}
+    assert metrics.totals == {"frames_processed": 30, "detections": 60, "tracks": 2, "cuts": 0, "progress_events": 1}
     assert (metrics.device, metrics.model.name) == ("cpu", "squares")
     assert metrics.detector is not None
     assert metrics.detector.kept == 60
@@ -94,7 +94,7 @@ def test_the_records_are_the_same_whatever_the_sizes(
 
 def test_a_sink_that_is_asked_for_replaces_the_runs_own(clip: Path, model: str, tmp_path: Path) -> None:
     crops = {"output.save_crops": True, "output.save_frames": False}
-    sinks = ["jsonl:detections=", "crops:every_frames=1000"]
+    sinks = ["jsonl:detections=", "crops:every_frames=1000,min_size=0,min_quality=0"]
     summary = streamtrack.run(clip, model=model, stride=1, out=tmp_path / "run", set=crops, sinks=sinks)
     assert not (tmp_path / "run" / "detections.jsonl").exists()
     assert len(lines(tmp_path / "run" / "tracks.jsonl", TrackRecord)) == 2
@@ -117,10 +117,31 @@ def test_progress_is_told_after_every_frame_and_ends_at_the_total(clip: Path, mo
 
 
 def test_crops_and_frames_are_saved_when_asked_for(clip: Path, model: str, tmp_path: Path) -> None:
-    settings = {"output.save_frames": True, "output.save_crops": True, "output.jpeg_quality": 50}
+    settings = {"output.save_frames": True, "output.save_crops": True}
+    settings |= {"crops.min_size": 20, "crops.min_quality": 0}
     streamtrack.run(clip, model=model, stride=10, out=tmp_path / "run", set=settings)
     assert len(list((tmp_path / "run" / "frames").glob("*.jpg"))) == 6
-    assert len(list((tmp_path / "run" / "crops").iterdir())) == 2
+    assert len(list((tmp_path / "run" / "crops").glob("*/*.jpg"))) == 2
+
+
+def test_the_gates_of_crops_are_settings_and_options_given_with_the_sink_go_before_them(
+    clip: Path, model: str, tmp_path: Path
+) -> None:
+    settings = {"output.save_crops": True, "crops.min_quality": 0, "crops.min_size": SIDE}
+    out = tmp_path / "run"
+    refused = streamtrack.run(clip, model=model, stride=4, out=out, set=settings).metrics.sinks["crops"]
+    assert {name: count for name, count in refused.items() if count} == {"candidates": 16, "too_small": 16}
+    sinks = ["crops:min_size=1"]
+    metrics = streamtrack.run(clip, model=model, stride=4, out=out, set=settings, sinks=sinks, overwrite=True).metrics
+    assert {name: count for name, count in metrics.sinks["crops"].items() if count} == {"candidates": 16, "kept": 16}
+    assert msgspec.json.decode((out / "track_metrics.json").read_bytes(), type=Metrics).sinks == metrics.sinks
+
+
+def test_samples_and_progress_are_as_the_settings_say(clip: Path, model: str, tmp_path: Path) -> None:
+    settings = {"output.samples_per_track": 3, "output.progress_every": 7, "output.save_frames": False}
+    metrics = streamtrack.run(clip, model=model, stride=1, out=tmp_path, set=settings).metrics
+    assert {len(track.bboxes_sampled) for track in lines(tmp_path / "tracks.jsonl", TrackRecord)} == {3}
+    assert metrics.totals["progress_events"] == FRAMES // 7
 
 
 def test_both_stride_and_fps_and_the_summary_says_which_won(clip: Path, model: str) -> None:

@@ -106,7 +106,8 @@ def test_blur_never_raises_sharpness_kernels(picture: np.ndarray, strength: floa
 @given(side=st.integers(64, 200), one=st.floats(0.004, 0.1), other=st.floats(0.004, 0.1))
 def test_a_more_blurred_picture_is_no_sharper(side: int, one: float, other: float) -> None:
     less, more = sorted((one, other))
-    assert focus(photo(side, more)) <= focus(photo(side, less)) * 1.02
+    # Whole levels are noise of their own, which shows where all else is gone.
+    assert focus(photo(side, more)) <= 1.02 * focus(photo(side, less)) + 0.03
 
 
 def test_what_is_good_passes_the_default_bar_and_what_is_not_does_not() -> None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamtrack.records import MAX_SAMPLES, TrackLedger, detection_records, shortest
+from streamtrack.records import TrackLedger, detection_records, shortest
 from streamtrack.testing.results import Box, make_frame, make_result, walk
 
 BOX: Box = (1.0, 2.0, 30.5, 40.25)
@@ -41,18 +41,35 @@ def test_a_detection_record_names_its_track_only_if_confirmed() -> None:
 
 
 @pytest.mark.parametrize("frames", [1, 2, 7, 8, 9, 31, 32, 33, 100, 1000, 4097])
-def test_samples_are_few_and_spread_over_the_whole_life(frames: int) -> None:
-    ledger = TrackLedger()
+@pytest.mark.parametrize("most", [2, 3, 8, 20])
+def test_samples_are_few_and_spread_over_the_whole_life(frames: int, most: int) -> None:
+    ledger = TrackLedger(most)
     for index in range(frames):
         ledger.add(make_result(make_frame(index, width=8, height=8), [(1, BOX)]))
     (record,) = ledger.finish()
     at = [sample.frame_idx for sample in record.bboxes_sampled]
-    assert len(at) == min(frames, MAX_SAMPLES)
+    assert len(at) == min(frames, most)
     assert (at[0], at[-1]) == (0, frames - 1) == record.frame_span
     assert at == sorted(set(at))
     gaps = np.diff(at)
-    assert frames <= MAX_SAMPLES or gaps.max() <= 2.5 * gaps.min() + 1
+    assert frames <= most or gaps.max() <= 2.5 * gaps.min() + 1
     assert record.frame_count == frames
+
+
+@pytest.mark.parametrize("frames", [1, 2, 3, 9, 100, 1000])
+def test_one_sample_alone_is_from_the_middle(frames: int) -> None:
+    ledger = TrackLedger(1)
+    for index in range(frames):
+        ledger.add(make_result(make_frame(index, width=8, height=8), [(1, BOX)]))
+    (sample,) = ledger.finish()[0].bboxes_sampled
+    assert frames / 5 <= sample.frame_idx + 1 <= 4 * frames / 5 + 1
+
+
+def test_eight_samples_are_kept_unless_somebody_says_otherwise() -> None:
+    ledger = TrackLedger()
+    for index in range(50):
+        ledger.add(make_result(make_frame(index, width=8, height=8), [(1, BOX)]))
+    assert len(ledger.finish()[0].bboxes_sampled) == 8
 
 
 def test_a_record_says_what_the_track_was() -> None:

@@ -147,6 +147,14 @@ def test_nothing_on_the_tape_is_no_track(tmp_path: Path) -> None:
     assert (outcome.track_count, outcome.mean_length, outcome.detections) == (0, 0.0, 0)
 
 
+def test_a_run_with_other_samples_is_repeated_to_the_byte_too(clip: Path, model: str, tmp_path: Path) -> None:
+    settings = {"output.save_frames": False, "output.samples_per_track": 3}
+    streamtrack.run(clip, model=model, stride=2, out=tmp_path / "run", set=settings)
+    once = again(tmp_path / "run", tmp_path / "once")
+    assert_same_records(tmp_path / "run", once)
+    assert_same_records(once, again(once, tmp_path / "twice"))
+
+
 def test_text_and_records_hold_the_tracks(run: Path, tmp_path: Path) -> None:
     tape = read_tape(run)
     params = params_for(tape, {})

@@ -149,8 +149,12 @@ class Sink(Protocol):
     """Consumes results. Created, opened, written and closed in this order, the last three on the sink's own thread.
 
     A sink class is constructed with its options as keyword arguments; annotations say their types. A sink that fails
-    raises
-    ``SinkError`` and thereby ends the run.
+    raises ``SinkError`` and thereby ends the run.
+
+    One that chooses offers a further method ``counts() -> Mapping[str, int]``, which says what became of what it was
+    given; it is written into ``track_metrics.json``, and the summary of a run shows it. It is called from any thread,
+    at any time after construction. Where there is a count ``candidates``, the others sum to it: ``kept``, and one for
+    each reason not to be, named in words with underscores.
     """
 
     def open(self, info: RunInfo) -> None:

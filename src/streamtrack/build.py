@@ -20,7 +20,6 @@ from streamtrack.errors import InternalError, SinkError, redact
 from streamtrack.latency import Latency
 from streamtrack.lighting import AdaptiveConfidence
 from streamtrack.metrics import (
-    PROGRESS_EVERY,
     DetectorMetrics,
     Metrics,
     ModelMetrics,
@@ -126,6 +125,7 @@ class Pipeline(StagePipeline):
         self._folder_ready = False
         self._summary: RunSummary | None = None
         self.progress = Progress()
+        self._told_at = self._progress_events = 0
         self._latency = Latency()
         self._light = AdaptiveConfidence(self._config.detector)
         self._state_lock = threading.Lock()
@@ -162,7 +162,9 @@ class Pipeline(StagePipeline):
             if result.age_ms is not None:
                 self._latency.add(result.age_ms)
             self.progress = measure_progress(self, result, self._watch)
-            if self.totals.frames % PROGRESS_EVERY == 0:
+            if self.totals.frames - self._told_at >= self._config.output.progress_every:
+                self._told_at = self.totals.frames
+                self._progress_events += 1
                 self._write_progress()
             yield result
 
@@ -270,12 +272,20 @@ class Pipeline(StagePipeline):
         output = self._config.output
         own = ["stdout"] * to_stdout
         if self.folder is not None:
-            jpeg = f"jpeg_quality={output.jpeg_quality}"
-            own += ["jsonl", *[f"frames:{jpeg}"] * output.save_frames, *[f"crops:{jpeg}"] * output.save_crops]
+            own += ["jsonl", *["frames"] * output.save_frames, *["crops"] * output.save_crops]
         # One that is asked for takes the place of the run's own: two would write the same files.
         asked = {sink.partition(":")[0] for sink in extra if isinstance(sink, str)}
         wanted = [*(sink for sink in own if sink.partition(":")[0] not in asked), *extra]
-        return _told_apart([_make_sink(sink) for sink in wanted])
+        settings = self._sink_settings()
+        return _told_apart([_make_sink(sink, settings) for sink in wanted])
+
+    def _sink_settings(self) -> dict[str, dict[str, Any]]:
+        """Return the options that sinks of our own have from the settings; those given with the sink go before them."""
+        output = self._config.output
+        samples = {"samples_per_track": output.samples_per_track}
+        jpeg = {"jpeg_quality": output.jpeg_quality}
+        crops = msgspec.structs.asdict(self._config.crops)
+        return {"jsonl": samples, "stdout": samples, "frames": jpeg, "crops": jpeg | crops}
 
     def _conclude(self, error: BaseException | None) -> None:
         status: Status
@@ -347,8 +357,10 @@ class Pipeline(StagePipeline):
                 "detections": self.totals.detections,
                 "tracks": self.totals.tracks,
                 "cuts": self.totals.cuts,
+                "progress_events": self._progress_events,
             },
             frame_ledger=ledger._asdict(),
+            sinks=self.sink_counts(),
             stages=measure_stages(self),
             channels=self.channel_stats(),
             process=measure_process(self._watch, ledger),
@@ -407,11 +419,11 @@ def _or_never(seconds: float) -> int:
     return min(round(seconds * NS_PER_S), NEVER_NS) or NEVER_NS
 
 
-def _make_sink(sink: str | Sink) -> tuple[str, Sink]:
+def _make_sink(sink: str | Sink, settings: Mapping[str, Mapping[str, Any]]) -> tuple[str, Sink]:
     if not isinstance(sink, str):
         return type(sink).__name__, sink
     name, _, text = sink.partition(":")
     factory = registry.load("sinks", name)
     given = config.parse_assignments([pair for pair in text.split(",") if pair])
-    made: Sink = factory(**convert_options("sink", name, factory, given))
+    made: Sink = factory(**convert_options("sink", name, factory, {**settings.get(name, {}), **given}))
     return name, made

@@ -20,8 +20,8 @@ from streamtrack.pipeline import Ledger, StagePipeline
 from streamtrack.records import SCHEMA_VERSION
 from streamtrack.types import FeedState, Result, SourceInfo
 
-PROGRESS_EVERY = 30
-"""Processed frames between two versions of ``progress.json``."""
+_FEW = 30
+"""Processed frames that say little about the share of the source that has gone by."""
 
 Status = Literal["running", "complete", "stopped", "interrupted", "failed"]
 
@@ -161,6 +161,8 @@ class Metrics(msgspec.Struct, kw_only=True):
     totals: Mapping[str, int]
     frame_ledger: Mapping[str, int]
     """Every source frame in exactly one bucket; the buckets sum to ``seen``."""
+    sinks: Mapping[str, Mapping[str, int]] = {}
+    """What sinks that choose did with what they were given, such as how many crops each gate refused."""
     stages: Mapping[str, StageMetrics]
     channels: list[ChannelStats]
     process: ProcessMetrics
@@ -207,7 +209,7 @@ def measure_progress(pipeline: StagePipeline, result: Result, watch: Stopwatch) 
 
 def _expected(info: SourceInfo, done: int, seen: int, ts_s: float) -> int | None:
     """Estimate the processed frames in all from the share of the source that has gone by."""
-    if info.sample_rate and done < PROGRESS_EVERY and info.frames_estimate is not None:
+    if info.sample_rate and done < _FEW and info.frames_estimate is not None:
         # The share says little while few frames have gone by; the sampling is known from the start.
         return max(done, round(info.frames_estimate * info.sample_rate / info.rate)) if info.rate else None
     if info.duration_s:

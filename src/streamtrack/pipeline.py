@@ -398,6 +398,11 @@ class StagePipeline:
         """Counters of the source, beyond those in the ledger."""
         return self._stats
 
+    def sink_counts(self) -> dict[str, dict[str, int]]:
+        """Return what the sinks that count have counted so far, by the name of the sink."""
+        counting = ((name, getattr(sink, "counts", None)) for name, sink in self._stages.sinks)
+        return {name: dict(counts()) for name, counts in counting if counts is not None}
+
     def channel_stats(self) -> list[ChannelStats]:
         """Return the statistics of every channel, in the order of the stages."""
         return [self._frames.stats, self._found.stats, *(outlet.stats for outlet in self._outlets)]

@@ -7,7 +7,7 @@ written in the shortest form that reads back as the same float32, so the records
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from streamtrack.types import CONFIRMED, NS_PER_S, Frame, Result
 
 SCHEMA_VERSION = 1
-MAX_SAMPLES = 8
-"""Boxes kept per track in its record."""
+SAMPLES_PER_TRACK = 8
+"""Boxes kept of a track in its record, unless somebody says otherwise."""
 
 
 class DetectionRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -85,7 +85,27 @@ class TrackRecord(msgspec.Struct, frozen=True, kw_only=True):
     """Processed frames in which it had a detection."""
     avg_conf: float
     bboxes_sampled: list[BoxSample]
-    """At most 8 observations spread over its life, the first and the last among them."""
+    """A few observations spread over its life, the first and the last among them."""
+
+
+class CropRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """One picture that was kept of a track: a line of ``crops/index.jsonl``."""
+
+    schema_version: int = SCHEMA_VERSION
+    track_id: int
+    frame_idx: int
+    ts_s: float
+    bbox: list[float]
+    """As detected; the picture shows a little more around it, and only what is within the frame."""
+    conf: float
+    landmarks: list[list[float]]
+    """x y px of the frame per keypoint; empty where the model has none."""
+    quality: Mapping[str, float]
+    """``total``, and the factors it is the product of: ``sharpness size confidence pose``."""
+    path: str
+    """Of the picture, from the run's folder."""
+    time_utc: str | msgspec.UnsetType = msgspec.UNSET
+    """When its frame was captured, ISO 8601 in UTC to the millisecond; only of a live feed."""
 
 
 def shortest(values: NDArray[np.float32]) -> list[Any]:
@@ -152,12 +172,29 @@ def detection_records(result: Result) -> Iterator[DetectionRecord]:
         )
 
 
+def crop_record(result: Result, row: int, track_id: int, quality: Mapping[str, float]) -> CropRecord:
+    """Return the record of a picture of the detection in ``row`` of ``result``."""
+    detections, frame = result.detections, result.frame
+    return CropRecord(
+        track_id=track_id,
+        frame_idx=frame.index,
+        ts_s=frame.ts_s,
+        bbox=shortest(detections.boxes[row]),
+        conf=shortest(detections.scores[row : row + 1])[0],
+        landmarks=shortest(detections.keypoints[row]),
+        quality=quality,
+        path=f"crops/{track_id:06d}/{frame.index:08d}.jpg",
+        time_utc=_utc(frame),
+    )
+
+
 class _Life:
     """What is kept of a live track: constant memory however long it lives."""
 
-    __slots__ = ("class_id", "conf_sum", "count", "end_utc", "every", "first", "last", "samples", "start_utc")
+    __slots__ = ("class_id", "conf_sum", "count", "end_utc", "every", "first", "last", "limit", "samples", "start_utc")
 
-    def __init__(self, class_id: int, first: BoxSample, frame: Frame) -> None:
+    def __init__(self, class_id: int, first: BoxSample, frame: Frame, limit: int) -> None:
+        self.limit = limit
         self.class_id = class_id
         self.start_utc = self.end_utc = _utc(frame)
         self.first = self.last = first
@@ -169,7 +206,7 @@ class _Life:
     def add(self, sample: BoxSample, frame: Frame) -> None:
         if self.count % self.every == 0:
             self.samples.append(sample)
-            if len(self.samples) == 4 * MAX_SAMPLES:
+            if len(self.samples) == 4 * self.limit:
                 # Keep every second one from here on: the samples stay evenly spread without knowing how long it will
                 # live.
                 del self.samples[1::2]
@@ -190,21 +227,25 @@ class _Life:
             end_utc=self.end_utc,
             frame_count=self.count,
             avg_conf=round(self.conf_sum / self.count, 4),
-            bboxes_sampled=_spread(samples),
+            bboxes_sampled=_spread(samples, self.limit),
         )
 
 
-def _spread(samples: Sequence[BoxSample]) -> list[BoxSample]:
-    if len(samples) <= MAX_SAMPLES:
-        return list(samples)
+def _spread(samples: Sequence[BoxSample], limit: int) -> list[BoxSample]:
     last = len(samples) - 1
-    return [samples[round(i * last / (MAX_SAMPLES - 1))] for i in range(MAX_SAMPLES)]
+    if last < limit:
+        return list(samples)
+    if limit == 1:
+        return [samples[last // 2]]
+    return [samples[round(i * last / (limit - 1))] for i in range(limit)]
 
 
 class TrackLedger:
     """Follows the confirmed tracks of a run and gives each one's record when it ends."""
 
-    def __init__(self) -> None:
+    def __init__(self, samples_per_track: int = SAMPLES_PER_TRACK) -> None:
+        """Keep up to ``samples_per_track`` boxes of each, 1 or more; one alone is from the middle of its life."""
+        self._limit = samples_per_track
         self._alive: dict[int, _Life] = {}
 
     def add(self, result: Result) -> list[TrackRecord]:
@@ -220,7 +261,7 @@ class TrackLedger:
             )
             life = self._alive.get(track_id)
             if life is None:
-                life = self._alive[track_id] = _Life(int(tracks.classes[i]), sample, frame)
+                life = self._alive[track_id] = _Life(int(tracks.classes[i]), sample, frame, self._limit)
             life.add(sample, frame)
         return [self._alive.pop(i).record(i) for i in tracks.ended.tolist() if i in self._alive]
 

@@ -177,7 +177,8 @@ def writing_run(path: Path, tape: Tape, params: TrackerParams, *, overwrite: boo
     folder.prepare(path, overwrite=overwrite)
     watch, totals = Stopwatch(), {"frames_processed": 0, "detections": 0, "tracks": 0, "cuts": 0}
     known: set[int] = set()
-    with _opened(registry.load("sinks", "jsonl")(), tape, path) as write:
+    samples = tape.samples_per_track or config.resolve(None, {}).config.output.samples_per_track
+    with _opened(registry.load("sinks", "jsonl")(samples_per_track=samples), tape, path) as write:
 
         def write_and_count(result: Result) -> None:
             write(result)
@@ -188,7 +189,7 @@ def writing_run(path: Path, tape: Tape, params: TrackerParams, *, overwrite: boo
 
         yield write_and_count
     totals["tracks"] = len(known)
-    folder.replace_json(path / folder.METRICS, _metrics(tape, params, watch, totals))
+    folder.replace_json(path / folder.METRICS, _metrics(tape, params, samples, watch, totals))
 
 
 @contextmanager
@@ -206,7 +207,7 @@ def _refuse_existing(path: Path, overwrite: bool) -> None:
         raise SinkError(f"'{path}' exists. Choose another with --out, or replace it with --overwrite.")
 
 
-def _metrics(tape: Tape, params: TrackerParams, watch: Stopwatch, totals: dict[str, int]) -> Metrics:
+def _metrics(tape: Tape, params: TrackerParams, samples: int, watch: Stopwatch, totals: dict[str, int]) -> Metrics:
     source, frames = tape.source, totals["frames_processed"]
     # A tape knows only the frames that were looked at.
     ledger = Ledger(frames, 0, frames, 0, 0, 0, 0)
@@ -218,7 +219,7 @@ def _metrics(tape: Tape, params: TrackerParams, watch: Stopwatch, totals: dict[s
         backend="none",
         model=ModelMetrics(name=tape.model, sha256="", source="", note="not run: tracked again from a tape"),
         profile="",
-        settings={"tracker": msgspec.to_builtins(params)},
+        settings={"tracker": msgspec.to_builtins(params), "output": {"samples_per_track": samples}},
         settings_from={},
         source=SourceMetrics(
             uri=source.uri,

@@ -58,6 +58,8 @@ class Tape:
     model: str = ""
     settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     """Of the run's tracker; empty where there was no run."""
+    samples_per_track: int | None = None
+    """Boxes that the run kept of each track in its record; None where there was no run, or nobody knows."""
     notes: tuple[str, ...] = ()
     """What a person should know, a sentence each."""
 
@@ -154,7 +156,12 @@ class _Model(msgspec.Struct):
     name: str = ""
 
 
+class _Output(msgspec.Struct):
+    samples_per_track: int | None = None
+
+
 class _Settings(msgspec.Struct):
+    output: _Output = msgspec.field(default_factory=_Output)
     tracker: dict[str, Any] = msgspec.field(default_factory=dict)
 
 
@@ -213,6 +220,7 @@ def _read_run(file: Path) -> Tape:
         complete=complete,
         model=metrics.model.name,
         settings=metrics.settings.tracker,
+        samples_per_track=metrics.settings.output.samples_per_track,
         notes=tuple(notes),
     )
 

@@ -112,6 +112,29 @@ def test_the_summary_says_what_was_found_and_where_it_lies(tmp_path: Path) -> No
     }
 
 
+@pytest.mark.parametrize(
+    ("counts", "text"),
+    [
+        (
+            {"candidates": 1204, "low_confidence": 803, "too_small": 211, "blank": 0, "replaced": 140, "kept": 50},
+            "1,204 candidates: 803 low confidence, 211 too small, 140 replaced by better; 50 kept",
+        ),
+        (
+            {"candidates": 9, "low_confidence": 2, "low_quality": 7, "kept": 0},
+            "9 candidates: 2 low confidence, 7 low quality; 0 kept (to keep some, lower crops.min_quality)",
+        ),
+        ({"candidates": 3, "blank": 3, "kept": 0}, "3 candidates: 3 blank; 0 kept"),
+        ({"candidates": 0, "low_confidence": 0, "kept": 0}, "0 candidates; 0 kept"),
+        ({"candidates": 1, "kept": 1}, "1 candidate; 1 kept"),
+        ({"lines_sent": 4000, "lost": 1}, "4,000 lines sent, 1 lost"),
+    ],
+)
+def test_the_summary_says_where_the_crops_went(counts: dict[str, int], text: str) -> None:
+    found = metrics()
+    found.sinks = {"crops": counts}
+    assert dict(_terminal.summary_rows(RunSummary(None, found)))["Crops"] == text
+
+
 def test_the_summary_of_a_run_that_never_began(tmp_path: Path) -> None:
     note = "yunet could not be fetched: no route to host"
     rows = dict(_terminal.summary_rows(RunSummary(None, metrics(note=note, source=False, seen=0))))

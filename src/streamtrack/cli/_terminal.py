@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Self
 
@@ -16,6 +17,13 @@ from streamtrack.metrics import Metrics, Progress
 from streamtrack.params import DetectorParams
 
 _USUAL_SIZE = DetectorParams().min_size
+
+_WORDS = {"outdone": "outdone by better", "replaced": "replaced by better"}
+_REFUSED_BY = {
+    "low_confidence": "crops.min_confidence",
+    "too_small": "crops.min_size",
+    "low_quality": "crops.min_quality",
+}
 
 
 def say(text: str) -> None:
@@ -114,6 +122,7 @@ def summary_rows(summary: RunSummary) -> list[tuple[str, str]]:
     if metrics.latency:
         latency = metrics.latency
         rows.append(("Latency", f"{latency.p50_ms:.0f} ms median, {latency.p95_ms:.0f} ms for 95 % of the frames"))
+    rows += [(name.capitalize(), _sifted(counts)) for name, counts in metrics.sinks.items()]
     if summary.folder:
         written = sorted(path.name + "/" * path.is_dir() for path in summary.folder.iterdir())
         rows.append(("Written to", f"{summary.folder}/  {' '.join(name for name in written if name[0] != '.')}"))
@@ -134,6 +143,19 @@ def _too_small(metrics: Metrics) -> str:
 
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _sifted(counts: Mapping[str, int]) -> str:
+    """Return in words what a sink did with what it was given and, where it kept nothing, what to change."""
+    words = {name: f"{count:,} {_WORDS.get(name, name.replace('_', ' '))}" for name, count in counts.items()}
+    if not {"candidates", "kept"} <= counts.keys():
+        return ", ".join(words.values())
+    reasons = {name: count for name, count in counts.items() if count and name not in ("candidates", "kept")}
+    text = words["candidates"] if counts["candidates"] != 1 else "1 candidate"
+    text += f": {', '.join(words[name] for name in reasons)}" if reasons else ""
+    most = max(reasons, key=reasons.__getitem__, default="")
+    hint = f" (to keep some, lower {_REFUSED_BY[most]})" if most in _REFUSED_BY and not counts["kept"] else ""
+    return f"{text}; {words['kept']}{hint}"
 
 
 def _speed(metrics: Metrics) -> str:

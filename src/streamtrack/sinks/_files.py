@@ -60,6 +60,17 @@ def check_not_negative(option: str, value: float) -> float:
     return value
 
 
+def check_at_least_one(option: str, value: int) -> int:
+    """Return ``value``.
+
+    Raises:
+        ConfigError: it is below 1.
+    """
+    if value < 1:
+        raise ConfigError(f"Option {option} = {value} must be 1 or more.")
+    return value
+
+
 @contextmanager
 def translating(path: Path) -> Iterator[None]:
     """Turn any ``OSError`` met in writing ``path`` into a ``SinkError`` that says what to do."""

@@ -10,7 +10,8 @@ from typing import Any
 import msgspec
 
 from streamtrack.errors import SinkError
-from streamtrack.records import TrackLedger, detection_records, frame_record
+from streamtrack.records import SAMPLES_PER_TRACK, TrackLedger, detection_records, frame_record
+from streamtrack.sinks._files import check_at_least_one
 from streamtrack.types import Result, RunInfo
 
 
@@ -63,16 +64,25 @@ class JsonlSink:
         detections: name of the file of detections, inside the run's folder; empty for none.
         frames: name of the file of frames, likewise.
         tracks: name of the file of tracks, likewise.
+        samples_per_track: boxes kept of each track in its line, 1 or more.
+
+    Raises:
+        ConfigError: ``samples_per_track`` is below 1.
     """
 
     def __init__(
-        self, *, detections: str = "detections.jsonl", frames: str = "frames.jsonl", tracks: str = "tracks.jsonl"
+        self,
+        *,
+        detections: str = "detections.jsonl",
+        frames: str = "frames.jsonl",
+        tracks: str = "tracks.jsonl",
+        samples_per_track: int = SAMPLES_PER_TRACK,
     ) -> None:
         self._names = (detections, frames, tracks)
         self._detections: LineFile | None = None
         self._frames: LineFile | None = None
         self._tracks: LineFile | None = None
-        self._ledger = TrackLedger()
+        self._ledger = TrackLedger(check_at_least_one("jsonl.samples_per_track", samples_per_track))
 
     def open(self, info: RunInfo) -> None:
         """Create the files."""

@@ -9,7 +9,8 @@ from typing import Any, Literal
 import msgspec
 
 from streamtrack.errors import SinkError
-from streamtrack.records import TrackLedger, detection_records
+from streamtrack.records import SAMPLES_PER_TRACK, TrackLedger, detection_records
+from streamtrack.sinks._files import check_at_least_one
 from streamtrack.types import Result, RunInfo
 
 
@@ -18,11 +19,20 @@ class StdoutSink:
 
     Args:
         records: ``tracks`` (a line when a track ends) or ``detections`` (a line per detection as it happens).
+        samples_per_track: boxes kept of each track in its line, 1 or more.
+
+    Raises:
+        ConfigError: ``samples_per_track`` is below 1.
     """
 
-    def __init__(self, *, records: Literal["tracks", "detections"] = "tracks") -> None:
+    def __init__(
+        self,
+        *,
+        records: Literal["tracks", "detections"] = "tracks",
+        samples_per_track: int = SAMPLES_PER_TRACK,
+    ) -> None:
         self._records = records
-        self._ledger = TrackLedger()
+        self._ledger = TrackLedger(check_at_least_one("stdout.samples_per_track", samples_per_track))
         self._encoder = msgspec.json.Encoder()
 
     def open(self, info: RunInfo) -> None:
