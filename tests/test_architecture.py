@@ -44,6 +44,8 @@ MAY_IMPORT = {
     "api": Row("types models.spec", "numpy msgspec"),
     "channel": Row(),
     "threads": Row("channel"),
+    "pacing": Row(),
+    "speed": Row(libraries="msgspec"),
     # Pure computation: no IO, no clock, no logging, no configuration.
     "tracking": Row("types params", "numpy numba"),
     "throttle": Row("types params", "numpy"),
@@ -73,9 +75,9 @@ MAY_IMPORT = {
     "tape": Row("types errors records folder motchallenge", "numpy msgspec"),
     # Of the tracker it takes only the way to compile a kernel.
     "evaluation": Row("errors folder motchallenge tape tracking", "numpy"),
-    "pipeline": Row(f"{VALUES} models tracking channel threads"),
+    "pipeline": Row(f"{VALUES} models tracking channel pacing threads"),
     "latency": Row(libraries="msgspec"),
-    "metrics": Row("types channel devices latency lighting models models.verdicts threads pipeline records", "msgspec"),
+    "metrics": Row("types channel devices latency lighting models speed threads pipeline records", "msgspec"),
     "settings": Row("params", "msgspec"),
     "units": Row("errors"),
     "catalogue": Row("errors settings units", "msgspec"),
@@ -88,8 +90,8 @@ MAY_IMPORT = {
     "quantizing": Row("types errors api params config models plugins registry", "numpy msgspec"),
     "opening": Row("errors api settings devices models registry", "msgspec"),
     "build": Row(
-        f"{VALUES} config folder latency lighting metrics models opening pipeline plugins registry scenes settings "
-        "threads tracking",
+        f"{VALUES} config folder latency lighting metrics models opening pacing pipeline plugins registry scenes "
+        "settings speed threads tracking",
         "msgspec",
     ),
     "retracking": Row(
@@ -120,7 +122,7 @@ MAY_IMPORT = {
     ),
     "cli.engines": Row("errors", lazily="cli config models opening registry"),
     "cli._export": Row("errors", lazily="api config fetch models params registry"),
-    "cli._terminal": Row("build metrics models.zoo params", "rich"),
+    "cli._terminal": Row("build metrics models.zoo params speed", "rich"),
     "__main__": Row("cli"),
     # The demo is a user and goes through the public interface, save that it writes its clip as the video sink does.
     "demo": Row("streamtrack fetch types errors sinks._files sinks._h264", "numpy msgspec PIL av", lazily="config"),

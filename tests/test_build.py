@@ -71,6 +71,10 @@ def test_a_run_leaves_records_that_agree_with_each_other(clip: Path, model: str,
     assert metrics.detector is not None
     assert metrics.detector.kept == 60
     assert metrics.detector.threshold is None
+    assert metrics.speed is None
+    assert metrics.limits is not None
+    assert (metrics.limits.threads, metrics.limits.max_fps) == (0, 0)
+    assert metrics.limits.processed_fps > 0
     assert len(metrics.model.sha256) == 64
     assert (progress.frames_done, progress.frames_total, progress.eta_sec) == (30, 30, 0.0)
     assert set(metrics.stages) == {"decode", "detect", "track", "sink jsonl"}
@@ -81,11 +85,12 @@ def test_a_run_leaves_records_that_agree_with_each_other(clip: Path, model: str,
 
 
 @pytest.mark.parametrize(("batch", "queue"), [(1, 1), (3, 1), (4, 16)])
-def test_the_records_are_the_same_whatever_the_sizes(
+def test_the_records_are_the_same_whatever_the_sizes_and_the_rate(
     clip: Path, model: str, tmp_path: Path, batch: int, queue: int
 ) -> None:
     given = {"output.save_frames": False, "detector.adaptive": True}
-    settings = {"detector.batch_size": batch, "runtime.queue_size": queue, **given}
+    paced = {"runtime.max_fps": 1000}
+    settings = {"detector.batch_size": batch, "runtime.queue_size": queue, **given, **paced}
     streamtrack.run(clip, model=model, stride=3, out=tmp_path / "a", set=given)
     streamtrack.run(clip, model=model, stride=3, out=tmp_path / "b", set=settings)
     for name in ("detections.jsonl", "tracks.jsonl"):

@@ -336,3 +336,18 @@ def test_a_larger_channel_wakes_who_waits_for_room() -> None:
     channel.resize(2, drop_oldest=False)
     waiting.join(5)
     assert [channel.get(), channel.get()] == [0, 1]
+
+
+def test_waiting_for_an_item_takes_none_and_ends_with_the_channel() -> None:
+    channel: Channel[int] = Channel("test", 2)
+    channel.put(1)
+    channel.wait_for_item()
+    assert channel.stats.depth == 1
+    channel.close()
+    channel.wait_for_item()
+    assert channel.get() == 1
+    with pytest.raises(ChannelClosed):
+        channel.wait_for_item()
+    channel.cancel()
+    with pytest.raises(Cancelled):
+        channel.wait_for_item()

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamtrack.errors import DecodeError, InferenceError, InternalError, SinkError, SourceOpenError
+from streamtrack.pacing import Pacer
 from streamtrack.pipeline import Plan, StagePipeline, Stages
 from streamtrack.testing.results import make_frame, make_info
 from streamtrack.types import (
@@ -184,6 +185,66 @@ def test_a_file_fills_its_batches() -> None:
         assert len(list(pipeline)) == 10
     assert detector.batches == [4, 4, 2]
     assert detector.closed == 1
+
+
+class Slept:
+    """A clock that only waiting moves, and what was waited for."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.slept: list[float] = []
+
+    def pacer(self, max_fps: float) -> Pacer:
+        return Pacer(max_fps, clock=lambda: self.now, sleep=self._sleep)
+
+    def _sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.now += seconds
+
+
+@pytest.mark.parametrize(("batch", "waits"), [(1, [0.25] * 9), (4, [1.0, 1.0])])
+def test_a_file_is_held_to_its_rate_and_loses_nothing(batch: int, waits: list[float]) -> None:
+    clock, detector = Slept(), ScriptedDetector()
+    plan = Plan(lambda: detector, OneTrack, lambda: make_info(None))
+    stages = Stages(lambda: ScriptedSource(10), lambda info: plan, batch_size=batch, pacer=clock.pacer(4))
+    with StagePipeline(stages) as pipeline:
+        assert [result.frame.index for result in pipeline] == list(range(10))
+    # One wait less than there are batches: nobody waits for what does not come.
+    assert clock.slept == waits
+
+
+def test_a_live_feed_that_is_held_back_gives_up_its_older_frames() -> None:
+    begun, waiting, fed = threading.Event(), threading.Event(), threading.Event()
+
+    class Feed(ScriptedSource):
+        def __iter__(self) -> Iterator[Frame]:
+            frames = super().__iter__()
+            yield next(frames)
+            assert begun.wait(60)
+            # The one for whose turn is waited.
+            yield next(frames)
+            assert waiting.wait(60)
+            yield from frames
+            fed.set()
+
+    def sleep(seconds: float) -> None:
+        waiting.set()
+        assert fed.wait(60)
+
+    detector = ScriptedDetector(fault=lambda index: begun.set())
+    plan = Plan(lambda: detector, OneTrack, lambda: make_info(None))
+    pacer = Pacer(4, clock=lambda: 0.0, sleep=sleep)
+    with StagePipeline(Stages(lambda: Feed(50, live=True), lambda info: plan, pacer=pacer)) as pipeline:
+        indexes = [result.frame.index for result in pipeline]
+    assert indexes == [0, 49], "the newest is taken when the turn comes"
+    assert pipeline.ledger().dropped_queue == 48
+
+
+def test_leaving_does_not_wait_for_a_turn_that_is_hours_away() -> None:
+    stages = Stages(lambda: ScriptedSource(10), lambda info: PLAN, pacer=Pacer(1e-4))
+    with StagePipeline(stages) as pipeline:
+        assert next(iter(pipeline)).frame.index == 0
+    assert pipeline.ledger().detected == 1
 
 
 def test_a_live_feed_drops_what_is_late_and_counts_it() -> None:

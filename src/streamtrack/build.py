@@ -27,6 +27,7 @@ from streamtrack.metrics import (
     Status,
     Stopwatch,
     measure_detector,
+    measure_limits,
     measure_process,
     measure_progress,
     measure_source,
@@ -37,11 +38,13 @@ from streamtrack.models.parity import CheckedDetector
 from streamtrack.models.zoo import ResolvedModel
 from streamtrack.models.zoo import resolve as resolve_model
 from streamtrack.opening import Opened, Wanted, open_detector
+from streamtrack.pacing import Pacer
 from streamtrack.params import TrackerParams
 from streamtrack.pipeline import NEVER_NS, Plan, RecordedDetector, StagePipeline, Stages
 from streamtrack.plugins import convert_options, make_source
 from streamtrack.scenes import CutDetector
 from streamtrack.settings import Config
+from streamtrack.speed import SpeedLog
 from streamtrack.tracking import cache_note
 from streamtrack.tracking.tracker import ByteTracker
 from streamtrack.types import NS_PER_S, FeedState, Result, RunInfo, SourceInfo
@@ -127,6 +130,7 @@ class Pipeline(StagePipeline):
         self.progress = Progress()
         self._told_at = self._progress_events = 0
         self._latency = Latency()
+        self._speed = SpeedLog()
         self._light = AdaptiveConfidence(self._config.detector)
         self._state_lock = threading.Lock()
         self._tried: list[Backend] = []
@@ -140,6 +144,7 @@ class Pipeline(StagePipeline):
                 batch_size=self._config.detector.batch_size,
                 queue_size=self._config.runtime.queue_size,
                 max_staleness_ns=_or_never(self._config.source.max_staleness_s),
+                pacer=Pacer(self._config.runtime.max_fps),
             )
         )
 
@@ -161,6 +166,7 @@ class Pipeline(StagePipeline):
         for result in super().__iter__():
             if result.age_ms is not None:
                 self._latency.add(result.age_ms)
+            self._speed.add()
             self.progress = measure_progress(self, result, self._watch)
             if self.totals.frames - self._told_at >= self._config.output.progress_every:
                 self._told_at = self.totals.frames
@@ -363,6 +369,8 @@ class Pipeline(StagePipeline):
             sinks=self.sink_counts(),
             stages=measure_stages(self),
             channels=self.channel_stats(),
+            speed=self._speed.metrics(),
+            limits=measure_limits(self._config.runtime.threads, self._config.runtime.max_fps, self._speed),
             process=measure_process(self._watch, ledger),
         )
 

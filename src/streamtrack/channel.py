@@ -119,6 +119,16 @@ class Channel(Generic[T]):
             if self._closed:
                 raise ChannelClosed(self.name)
 
+    def wait_for_item(self) -> None:
+        """Wait until there is an item; nothing is taken.
+
+        Raises:
+            ChannelClosed: the channel was closed and is empty.
+            Cancelled: the channel was cancelled.
+        """
+        with self._lock:
+            self._wait_for(1)
+
     def get(self) -> T:
         """Return the oldest item, waiting for one.
 

@@ -18,6 +18,7 @@ from streamtrack.models.detector import BoxCounts
 from streamtrack.models.verdicts import ParityMetrics
 from streamtrack.pipeline import Ledger, StagePipeline
 from streamtrack.records import SCHEMA_VERSION
+from streamtrack.speed import SpeedLog, SpeedMetrics
 from streamtrack.types import FeedState, Result, SourceInfo
 
 _FEW = 30
@@ -123,11 +124,27 @@ class DetectorMetrics(msgspec.Struct, kw_only=True):
     """In place of ``detector.confidence_th``, by the frame; None where it is fixed."""
 
 
+class LimitMetrics(msgspec.Struct, kw_only=True):
+    """What the run was to keep to, and what it took."""
+
+    threads: int
+    """``runtime.threads``; 0: no limit."""
+    threads_peak: int | None
+    """Most threads of the process seen at a time, those that only wait and those of libraries included; None where they
+    cannot be counted."""
+    max_fps: float
+    """``runtime.max_fps``, processed frames a second of wall time; 0: no limit."""
+    processed_fps: float
+    """What was reached, between the first and the last processed frame."""
+
+
 class ProcessMetrics(msgspec.Struct, kw_only=True):
     """The whole process during the run."""
 
     wall_s: float
     cpu_s: float
+    cores: float
+    """Cores used on average: CPU seconds of all threads, libraries' included, a second of wall time."""
     cpu_ms_per_source_frame: float
     peak_memory_mb: float
     """Highest resident memory of the process since it started."""
@@ -165,6 +182,10 @@ class Metrics(msgspec.Struct, kw_only=True):
     """What sinks that choose did with what they were given, such as how many crops each gate refused."""
     stages: Mapping[str, StageMetrics]
     channels: list[ChannelStats]
+    speed: SpeedMetrics | None = None
+    """The first minute against the last one; None for runs shorter than two."""
+    limits: LimitMetrics | None = None
+    """None where no pipeline has run."""
     process: ProcessMetrics
 
 
@@ -269,14 +290,22 @@ def measure_detector(counts: BoxCounts, thresholds: ThresholdStats) -> DetectorM
     )
 
 
+def measure_limits(threads: int, max_fps: float, speed: SpeedLog) -> LimitMetrics:
+    """Return what the run was to keep to, and what it took."""
+    return LimitMetrics(
+        threads=threads, threads_peak=speed.threads_peak, max_fps=max_fps, processed_fps=round(speed.fps, 3)
+    )
+
+
 def measure_process(watch: Stopwatch, ledger: Ledger) -> ProcessMetrics:
     """Return what the process used since ``watch`` was made."""
-    cpu = watch.cpu_s
+    wall, cpu = watch.wall_s, watch.cpu_s
     # ru_maxrss is in kilobytes on Linux and in bytes on macOS (getrusage(2) of each).
     unit = 1e6 if sys.platform == "darwin" else 1e3
     return ProcessMetrics(
-        wall_s=round(watch.wall_s, 3),
+        wall_s=round(wall, 3),
         cpu_s=round(cpu, 3),
+        cores=round(cpu / wall, 2) if wall else 0.0,
         cpu_ms_per_source_frame=round(1000 * cpu / ledger.seen, 3) if ledger.seen else 0.0,
         peak_memory_mb=round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit, 1),
     )

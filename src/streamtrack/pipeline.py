@@ -24,6 +24,7 @@ from streamtrack.api import Sink, Source
 from streamtrack.channel import Cancelled, Channel, ChannelClosed, ChannelStats
 from streamtrack.errors import InternalError
 from streamtrack.models.spec import ModelSpec
+from streamtrack.pacing import Pacer
 from streamtrack.threads import StageClock, ThreadGroup
 from streamtrack.types import (
     CONFIRMED,
@@ -128,6 +129,8 @@ class Stages:
     queue_size: int = 4
     max_staleness_ns: int = NEVER_NS
     """Frames of a live feed that are older than this are not detected in."""
+    pacer: Pacer = field(default_factory=Pacer)
+    """Holds the infer thread back: a file then waits, and a live feed gives up its older frames."""
 
 
 class Ledger(NamedTuple):
@@ -288,6 +291,7 @@ class StagePipeline:
         getattr(self._source, "interrupt", lambda: None)()
         if self._decided is not None:
             self._decided.interrupt()
+        self._stages.pacer.release()
         self._frames.cancel()
         self._found.cancel()
         self._begun.set()
@@ -333,16 +337,20 @@ class StagePipeline:
 
     def _infer(self, open_detector: Callable[[], FrameDetector]) -> None:
         detector = open_detector()
-        clock = self.clocks["detect"]
+        clock, pacer = self.clocks["detect"], self._stages.pacer
         try:
             self._detector_ready.set()
             # What is detected before there is a tracker only grows old.
             self._begun.wait()
             while True:
                 self._await_room()
+                # Nobody waits for the turn of a frame that never comes.
+                self._frames.wait_for_item()
+                pacer.wait()
                 frames = self._fresh(self._frames.get_batch(self._stages.batch_size, fill=not self._live))
                 if not frames:
                     continue
+                pacer.took(len(frames))
                 with clock.working(len(frames)):
                     found = detector.detect(frames)
                 for seen in zip(frames, found, detector.thumbnails, strict=True):

@@ -15,6 +15,7 @@ from streamtrack.build import RunSummary
 from streamtrack.cli import _terminal
 from streamtrack.latency import LatencyMetrics
 from streamtrack.metrics import DetectorMetrics, Metrics, ModelMetrics, ProcessMetrics, Progress, SourceMetrics
+from streamtrack.speed import SpeedMetrics, SpeedSpan
 
 
 class Terminal(io.StringIO):
@@ -43,7 +44,7 @@ def metrics(*, note: str = "", source: bool = True, seen: int = 250) -> Metrics:
         frame_ledger={"seen": seen, "strided": seen - 50, "detected": 50, "corrupt": 0} if seen else {"seen": 0},
         stages={},
         channels=[],
-        process=ProcessMetrics(wall_s=5.0, cpu_s=10.0, cpu_ms_per_source_frame=40.0, peak_memory_mb=123.4),
+        process=ProcessMetrics(wall_s=5.0, cpu_s=10.0, cores=2.0, cpu_ms_per_source_frame=40.0, peak_memory_mb=123.4),
     )  # fmt: skip
 
 
@@ -52,6 +53,20 @@ def test_the_line_says_how_far_and_for_how_long() -> None:
         frames_done=50, frames_total=200, source_fps=123.45, tracks_alive=2, queue_depth=1, queue_capacity=4, eta_sec=62
     )
     assert _terminal.describe(progress) == "50/200 25% frames  123.5 source fps  2 tracks  queue 1/4  ETA 1:02"
+
+
+def test_a_run_that_got_slower_says_so_unless_the_feed_sets_the_speed() -> None:
+    def span(fps: float, per_cpu_s: float) -> SpeedSpan:
+        return SpeedSpan(from_s=0, to_s=60, frames=1, fps=fps, frames_per_cpu_s=per_cpu_s)
+
+    ran = msgspec.structs.replace(metrics(), speed=SpeedMetrics(first=span(20, 40), last=span(15, 41)))
+    said = dict(_terminal.summary_rows(RunSummary(None, ran)))["Speed"]
+    assert "the last minute was 25 % slower than the first (20.0 -> 15.0 frames processed a second" in said
+    assert "40.0 -> 41.0 a second of CPU" in said
+    ran.source.live = True
+    assert "Speed" not in dict(_terminal.summary_rows(RunSummary(None, ran)))
+    ran.source.live, ran.speed = False, SpeedMetrics(first=span(20, 40), last=span(17.1, 41))
+    assert "Speed" not in dict(_terminal.summary_rows(RunSummary(None, ran)))
 
 
 @pytest.mark.parametrize(

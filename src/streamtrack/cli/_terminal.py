@@ -15,6 +15,7 @@ from rich.table import Table
 from streamtrack.build import RunSummary
 from streamtrack.metrics import Metrics, Progress
 from streamtrack.params import DetectorParams
+from streamtrack.speed import SLOWER
 
 _USUAL_SIZE = DetectorParams().min_size
 
@@ -119,6 +120,8 @@ def summary_rows(summary: RunSummary) -> list[tuple[str, str]]:
         rows.insert(3, ("Sampling", metrics.source.sampling))
     if hint := _too_small(metrics):
         rows.insert(2, ("Detections", hint))
+    if hint := _slowdown(metrics):
+        rows.append(("Speed", hint))
     if metrics.latency:
         latency = metrics.latency
         rows.append(("Latency", f"{latency.p50_ms:.0f} ms median, {latency.p95_ms:.0f} ms for 95 % of the frames"))
@@ -138,6 +141,19 @@ def _too_small(metrics: Metrics) -> str:
     return (
         f"{found.kept:,} kept, {found.too_small:,} smaller than detector.min_size = {least:g} px: "
         f"--set detector.min_size={_USUAL_SIZE if least > _USUAL_SIZE else 0:g} keeps more"
+    )
+
+
+def _slowdown(metrics: Metrics) -> str:
+    """Say that a run got slower, and whether by heat or other work; empty where it did not."""
+    speed = metrics.speed
+    # A live feed sets the speed itself.
+    if speed is None or speed.slowdown <= SLOWER or (metrics.source and metrics.source.live):
+        return ""
+    return (
+        f"the last minute was {100 * speed.slowdown:.0f} % slower than the first ({speed.first.fps:.1f} -> "
+        f"{speed.last.fps:.1f} frames processed a second, {speed.first.frames_per_cpu_s:.1f} -> "
+        f"{speed.last.frames_per_cpu_s:.1f} a second of CPU): heat, other work or harder pictures"
     )
 
 
