@@ -52,11 +52,12 @@ class SlowDetector:
     def __init__(self, work_s: float) -> None:
         self._work_s = work_s
         self.thumbnails: Sequence[Float32Array] = ()
+        self.box_counts: Sequence[None] = ()
 
     def detect(self, frames: Sequence[Frame]) -> list[Detections]:
         """Wait."""
         time.sleep(self._work_s * len(frames))
-        self.thumbnails = [np.zeros((3, 2, 2), np.float32) for _ in frames]
+        self.thumbnails, self.box_counts = [np.zeros((3, 2, 2), np.float32) for _ in frames], [None] * len(frames)
         return [Detections.empty() for _ in frames]
 
     def close(self) -> None:

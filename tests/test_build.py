@@ -13,7 +13,7 @@ import streamtrack
 from streamtrack import Progress, SinkError
 from streamtrack.errors import ConfigError, ModelLoadError, SourceOpenError
 from streamtrack.metrics import Metrics
-from streamtrack.records import DetectionRecord, TrackRecord
+from streamtrack.records import DetectionRecord, FrameRecord, TrackRecord
 from streamtrack.testing.clips import write_clip
 from streamtrack.testing.models import SIDE, square_frames, write_square_detector
 
@@ -70,6 +70,9 @@ def test_a_run_leaves_records_that_agree_with_each_other(clip: Path, model: str,
     assert (metrics.device, metrics.model.name) == ("cpu", "squares")
     assert metrics.detector is not None
     assert metrics.detector.kept == 60
+    of_frames = [msgspec.to_builtins(frame.box_counts) for frame in lines(out / "frames.jsonl", FrameRecord)]
+    for name in ("candidates", "suppressed", "too_small", "beyond_max", "kept"):
+        assert sum(counts[name] for counts in of_frames) == getattr(metrics.detector, name)
     assert metrics.detector.threshold is None
     assert metrics.speed is None
     assert metrics.limits is not None

@@ -19,6 +19,7 @@ from streamtrack.testing.results import make_frame, make_info
 from streamtrack.types import (
     CONFIRMED,
     LOST,
+    BoxCounts,
     Detections,
     Float32Array,
     Frame,
@@ -77,11 +78,13 @@ class ScriptedDetector:
         self._fault, self._delay_s = fault, delay_s
         self.batches: list[int] = []
         self.thumbnails: list[Float32Array] = []
+        self.box_counts: list[BoxCounts | None] = []
         self.closed = 0
 
     def detect(self, frames: Sequence[Frame]) -> list[Detections]:
         self.batches.append(len(frames))
         self.thumbnails = [np.full((3, 2, 2), frame.index, np.float32) for frame in frames]
+        self.box_counts = [BoxCounts(2, 1, kept=1)] * len(frames)
         for frame in frames:
             self._fault(frame.index)
         time.sleep(self._delay_s)

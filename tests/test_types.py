@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamtrack.types import CONFIRMED, LOST, TENTATIVE, Detections, Frame, TrackUpdate, UInt8Array
+from streamtrack.types import CONFIRMED, LOST, TENTATIVE, BoxCounts, Detections, Frame, TrackUpdate, UInt8Array
 
 
 class Recorder:
@@ -160,3 +160,9 @@ def test_an_unchecked_update_is_one_like_any_other() -> None:
     for name in TrackUpdate.__slots__:
         assert np.array_equal(getattr(ours, name), getattr(theirs, name))
         assert not getattr(ours, name).flags.writeable
+
+
+def test_counts_of_boxes_add_up() -> None:
+    assert BoxCounts(5, 2, 1, 1, 1) + BoxCounts(3, 1, 0, 0, 2) == BoxCounts(8, 3, 1, 1, 3)
+    with pytest.raises(TypeError):
+        BoxCounts() + 1

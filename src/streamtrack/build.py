@@ -333,9 +333,7 @@ class Pipeline(StagePipeline):
         return self._config.runtime.backend if self._detector is None else "none"
 
     def _measure_detector(self) -> DetectorMetrics | None:
-        if not isinstance(self._detector, Detector | CheckedDetector):
-            return None
-        return measure_detector(self._detector.counts, self._light.stats)
+        return measure_detector(self.totals.boxes, self._light.stats) if self.totals.boxes else None
 
     def _metrics(self, status: Status, reason: str | None) -> Metrics:
         ledger = self.ledger()

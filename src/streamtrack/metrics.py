@@ -14,12 +14,11 @@ from streamtrack.channel import ChannelStats
 from streamtrack.devices import PassedOver
 from streamtrack.latency import LatencyMetrics
 from streamtrack.lighting import ThresholdStats
-from streamtrack.models.detector import BoxCounts
 from streamtrack.models.verdicts import ParityMetrics
 from streamtrack.pipeline import Ledger, StagePipeline
 from streamtrack.records import SCHEMA_VERSION
 from streamtrack.speed import SpeedLog, SpeedMetrics
-from streamtrack.types import FeedState, Result, SourceInfo
+from streamtrack.types import BoxCounts, FeedState, Result, SourceInfo
 
 _FEW = 30
 """Processed frames that say little about the share of the source that has gone by."""

@@ -28,6 +28,7 @@ from streamtrack.pacing import Pacer
 from streamtrack.threads import StageClock, ThreadGroup
 from streamtrack.types import (
     CONFIRMED,
+    BoxCounts,
     Detections,
     Float32Array,
     Frame,
@@ -50,6 +51,11 @@ class FrameDetector(Protocol):
     @property
     def thumbnails(self) -> Sequence[Float32Array]:
         """Small pictures of the frames of the latest ``detect``: planar RGB (3, rows, columns), 0..255."""
+        ...
+
+    @property
+    def box_counts(self) -> Sequence[BoxCounts | None]:
+        """What became of the model's boxes in the frames of the latest ``detect``; None where there is no model."""
         ...
 
     def detect(self, frames: Sequence[Frame]) -> list[Detections]:
@@ -97,6 +103,7 @@ class Seen(NamedTuple):
     frame: Frame
     detections: Detections
     thumbnail: Float32Array
+    box_counts: BoxCounts | None
 
 
 class Plan(NamedTuple):
@@ -158,6 +165,8 @@ class Totals:
     tracks: int = 0
     """Tracks that were ever confirmed."""
     cuts: int = 0
+    boxes: BoxCounts | None = None
+    """What became of the model's; None as long as it is unknown of every frame."""
     alive: frozenset[int] = field(default_factory=frozenset)
     """Ids of the confirmed tracks that have not ended."""
 
@@ -166,6 +175,8 @@ class Totals:
         self.frames += 1
         self.detections += len(result.detections)
         self.cuts += result.cut
+        if result.box_counts is not None:
+            self.boxes = result.box_counts + (self.boxes or BoxCounts())
         confirmed = frozenset(result.tracks.ids[result.tracks.states == CONFIRMED].tolist())
         self.tracks += len(confirmed - self.alive)
         self.alive = (self.alive | confirmed) - frozenset(result.tracks.ended.tolist())
@@ -254,14 +265,15 @@ class StagePipeline:
         self._finished = True
 
     def _track(self, seen: Seen) -> Result:
-        frame, found, thumbnail = seen
+        frame, found, thumbnail, box_counts = seen
         cut = self._is_cut(thumbnail, frame.pts_ns) or self._is_resized(frame)
         self._previous = frame
         if cut:
             self._tracker.cut()
         detections = self._adapt(found, thumbnail, frame.pts_ns, cut)
         tracks = self._tracker.update(detections, frame.pts_ns)
-        return Result(frame, detections, tracks, cut, _age_ns(frame) / 1e6 if frame.captured_ns is not None else None)
+        age_ms = _age_ns(frame) / 1e6 if frame.captured_ns is not None else None
+        return Result(frame, detections, tracks, cut, age_ms, box_counts)
 
     def _is_resized(self, frame: Frame) -> bool:
         """Return whether boxes of the previous frame say nothing about this one: its pixels are others."""
@@ -353,7 +365,7 @@ class StagePipeline:
                 pacer.took(len(frames))
                 with clock.working(len(frames)):
                     found = detector.detect(frames)
-                for seen in zip(frames, found, detector.thumbnails, strict=True):
+                for seen in zip(frames, found, detector.thumbnails, detector.box_counts, strict=True):
                     self._found.put(Seen(*seen))
         except ChannelClosed:
             self._found.close()

@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from streamtrack.types import CONFIRMED, NS_PER_S, Frame, Result
+from streamtrack.types import CONFIRMED, NS_PER_S, BoxCounts, Frame, Result
 
 SCHEMA_VERSION = 1
 SAMPLES_PER_TRACK = 8
@@ -53,6 +53,8 @@ class FrameRecord(msgspec.Struct, frozen=True, kw_only=True):
     """Lines it has in ``detections.jsonl``, all written before this one."""
     cut: bool = False
     """Whether it is the first of a new shot: all tracks were ended before it."""
+    box_counts: BoxCounts | msgspec.UnsetType = msgspec.UNSET
+    """What became of the model's boxes; only where a model has run."""
     time_utc: str | msgspec.UnsetType = msgspec.UNSET
     """When it was captured, ISO 8601 in UTC to the millisecond; only of a live feed."""
     age_ms: float | msgspec.UnsetType = msgspec.UNSET
@@ -127,6 +129,7 @@ def frame_record(result: Result) -> FrameRecord:
         pts_ns=frame.pts_ns,
         detections=len(result.detections),
         cut=result.cut,
+        box_counts=msgspec.UNSET if result.box_counts is None else result.box_counts,
         time_utc=_utc(frame),
         age_ms=_age(result),
     )

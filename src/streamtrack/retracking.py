@@ -110,7 +110,8 @@ def retrack(tape: Tape, params: TrackerParams, write: Write | None = None) -> Ou
     tracker = make_tracker(params, tape.source.sample_rate)
     collected = _Collected()
     seconds, detected = 0.0, 0
-    for (frame, detections), cut in zip(tape, tape.cuts.tolist(), strict=True):
+    counts = tape.box_counts or (None,) * len(tape)
+    for (frame, detections), cut, box_counts in zip(tape, tape.cuts.tolist(), counts, strict=True):
         start = time.perf_counter()
         try:
             if cut:
@@ -120,7 +121,7 @@ def retrack(tape: Tape, params: TrackerParams, write: Write | None = None) -> Ou
             raise SourceError(f"Frame {frame.index + 1} of '{tape.source.uri}': {error}.") from error
         seconds += time.perf_counter() - start
         detected += len(detections)
-        result = Result(frame, detections, tracks, cut)
+        result = Result(frame, detections, tracks, cut, box_counts=box_counts)
         collected.add(result)
         if write:
             write(result)

@@ -22,7 +22,7 @@ from streamtrack import folder
 from streamtrack.errors import ConfigError, SourceError, SourceOpenError
 from streamtrack.motchallenge import SequenceInfo, read_rows, sequence_info
 from streamtrack.records import DetectionRecord, FrameRecord
-from streamtrack.types import NS_PER_S, BoolArray, Detections, Frame, Int64Array, SourceInfo
+from streamtrack.types import NS_PER_S, BoolArray, BoxCounts, Detections, Frame, Int64Array, SourceInfo
 
 DEFAULT_RATE: Final = 30.0
 Record = TypeVar("Record", bound=msgspec.Struct)
@@ -53,6 +53,8 @@ class Tape:
     found: Detections
     """Of all frames, one after the other."""
     track_ids: Int64Array  # (N,) the track that claimed each row of ``found`` in the run; -1 for none
+    box_counts: tuple[BoxCounts | None, ...] = ()
+    """What became of the model's boxes in each frame; empty where it is not known of any."""
     complete: bool = True
     """Whether frames without detections are among its frames, too."""
     model: str = ""
@@ -109,6 +111,7 @@ class Tape:
             first=self.first[kept],
             last=self.last[kept],
             cuts=np.diff(shots, prepend=shots[:1]) > 0,
+            box_counts=tuple(self.box_counts[k] for k in kept.tolist()) if self.box_counts else (),
         )
 
 
@@ -177,16 +180,18 @@ def _read_run(file: Path) -> Tape:
     records = _read_lines(file, DetectionRecord)
     frames_file, metrics_file = file.with_name(folder.FRAMES), file.with_name(folder.METRICS)
     notes = []
+    counts: tuple[BoxCounts | None, ...] = ()
     if complete := frames_file.is_file():
         frames = _read_lines(frames_file, FrameRecord)
         # A run that was killed may have written detections of a frame, but not yet the frame.
         end = frames[-1].frame_idx if frames else -1
         records = [record for record in records if record.frame_idx <= end]
         times = [(frame.frame_idx, frame.pts_ns, frame.detections, frame.cut) for frame in frames]
+        counts = tuple(frame.box_counts or None for frame in frames)
     else:
         notes.append(f"There is no {folder.FRAMES}: frames without detections are missing, and tracks may differ.")
-        counts = Counter((record.frame_idx, round(record.ts_s * NS_PER_S)) for record in records)
-        times = [(index, pts_ns, count, False) for (index, pts_ns), count in counts.items()]
+        found_in = Counter((record.frame_idx, round(record.ts_s * NS_PER_S)) for record in records)
+        times = [(index, pts_ns, count, False) for (index, pts_ns), count in found_in.items()]
     index, pts_ns, count, cut = np.array(times, np.int64).reshape(-1, 4).T
     starts = np.concatenate([[0], np.cumsum(count)])
     if not np.array_equal(np.repeat(index, count), [record.frame_idx for record in records]):
@@ -217,6 +222,7 @@ def _read_run(file: Path) -> Tape:
         cut > 0,
         _detections(file, records),
         np.array([-1 if record.track_id is None else record.track_id for record in records], np.int64),
+        box_counts=counts,
         complete=complete,
         model=metrics.model.name,
         settings=metrics.settings.tracker,

@@ -142,6 +142,33 @@ class Detections:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class BoxCounts:
+    """What became of every box over the threshold, in a frame or in many: the other numbers sum to ``candidates``."""
+
+    candidates: int = 0
+    """Those of which something lies in the frame."""
+    suppressed: int = 0
+    """Another box on the same thing stayed."""
+    too_small: int = 0
+    """Smaller than ``min_size``: what suppression leaves of them, so that it counts things, not boxes."""
+    beyond_max: int = 0
+    """Weaker than ``max_detections`` others."""
+    kept: int = 0
+
+    def __add__(self, other: object) -> BoxCounts:
+        """Return the counts of both together."""
+        if not isinstance(other, BoxCounts):
+            return NotImplemented
+        return BoxCounts(
+            self.candidates + other.candidates,
+            self.suppressed + other.suppressed,
+            self.too_small + other.too_small,
+            self.beyond_max + other.beyond_max,
+            self.kept + other.kept,
+        )
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class TrackUpdate:
     """The M live tracks after one frame, and the ids of the tracks that ended with it."""
@@ -201,6 +228,8 @@ class Result:
     """Whether the frame is the first of a new shot, so that no earlier track goes on in it."""
     age_ms: float | None = None
     """How long ago the frame had been captured when its tracks were known; None where ``frame.captured_ns`` is."""
+    box_counts: BoxCounts | None = None
+    """What became of the model's boxes in this frame; None where no model has run."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,9 +62,10 @@ class OneObject:
 
     def __init__(self) -> None:
         self.thumbnails: Sequence[Float32Array] = ()
+        self.box_counts: Sequence[None] = ()
 
     def detect(self, frames: Sequence[Frame]) -> list[Detections]:
-        self.thumbnails = [np.zeros((3, 2, 2), np.float32) for _ in frames]
+        self.thumbnails, self.box_counts = [np.zeros((3, 2, 2), np.float32) for _ in frames], [None] * len(frames)
         boxes, scores = np.array([[20, 20, 60, 80]], np.float32), np.array([0.9], np.float32)
         keypoints = np.zeros((1, 0, 2), np.float32)
         return [Detections(boxes, scores, np.zeros(1, np.int32), keypoints) for _ in frames]

@@ -15,12 +15,12 @@ from onnx import TensorProto, helper
 
 from streamtrack.api import BackendOptions, Tensors
 from streamtrack.errors import InferenceError, ModelLoadError
-from streamtrack.models.detector import BoxCounts, Detector, load_detector, select
+from streamtrack.models.detector import Detector, load_detector, select
 from streamtrack.models.heads import YuNet, conventions
 from streamtrack.models.spec import ModelSpec
 from streamtrack.params import DetectorParams
 from streamtrack.testing.results import ArrayPicture
-from streamtrack.types import Detections, Frame
+from streamtrack.types import BoxCounts, Detections, Frame
 
 YUNET = YuNet.conventions
 CHANNELS = {"cls": 1, "obj": 1, "bbox": 4, "kps": 10}
@@ -166,13 +166,25 @@ def test_every_box_over_the_threshold_is_counted_once() -> None:
     for params, kept, small, beyond in (({}, 1, 0, 0), ({"min_size": 82}, 0, 1, 0), ({"nms_iou": 1.0}, 2, 0, 0)):
         counting = detector(**params)
         counting.detect([frame, frame])
-        assert counting.counts == BoxCounts(4, 4 - 2 * (kept + small), 2 * small, 2 * beyond, 2 * kept)
+        assert counting.box_counts == [BoxCounts(2, 2 - kept - small, small, beyond, kept)] * 2
     counting = detector(nms_iou=1.0, max_detections=1)
     counting.detect([frame])
-    assert counting.counts == BoxCounts(candidates=2, beyond_max=1, kept=1)
+    assert counting.box_counts == [BoxCounts(candidates=2, beyond_max=1, kept=1)]
     nothing = detector(confidence_th=0.9)
     nothing.detect([frame])
-    assert nothing.counts == BoxCounts()
+    assert nothing.box_counts == [BoxCounts()]
+
+
+def test_a_look_leaves_the_thumbnails_of_a_detection_and_asks_no_model() -> None:
+    session = SeeingSession()
+    looking = detector(session)
+    frames = [frame_with((50, 60, 130, 160)), frame_with((5, 6, 30, 40), 640, 480)]
+    looking.detect(frames)
+    seen, calls = looking.thumbnails, len(session.batches)
+    looking.look(frames)
+    assert len(session.batches) == calls
+    for was, now in zip(seen, looking.thumbnails, strict=True):
+        np.testing.assert_array_equal(was, now)
 
 
 @given(
@@ -189,8 +201,7 @@ def test_the_counts_sum_to_the_candidates(seed: int, count: int, soft: bool, min
     boxes = np.concatenate((corners, corners + random.integers(0, 40, (count, 2))), axis=1).astype(np.float32)
     scores = random.random(count, np.float32)
     params = DetectorParams(nms="soft" if soft else "hard", min_size=min_size, max_detections=limit)
-    counts = BoxCounts()
-    rows, _ = select(boxes, scores, random.integers(0, 2, count, np.int32), params, counts)
+    rows, _, counts = select(boxes, scores, random.integers(0, 2, count, np.int32), params)
     sides = (boxes[:, 2:] - boxes[:, :2]).min(axis=1, initial=np.inf)
     assert counts.candidates == (sides > 0).sum()
     assert counts.candidates == counts.suppressed + counts.too_small + counts.beyond_max + counts.kept

@@ -31,7 +31,7 @@ from streamtrack.models.nms import nms, suppress
 from streamtrack.models.preprocess import InputBuffer, Letterbox, input_size_for
 from streamtrack.models.spec import ModelSpec
 from streamtrack.params import DetectorParams
-from streamtrack.types import Detections, Float32Array, Frame, Int32Array, Int64Array
+from streamtrack.types import BoxCounts, Detections, Float32Array, Frame, Int32Array, Int64Array
 
 
 @dataclass(slots=True)
@@ -45,32 +45,16 @@ class DetectorStats:
     postprocess_s: float = 0.0
 
 
-@dataclass(slots=True)
-class BoxCounts:
-    """What became of every box over the threshold: the other numbers sum to ``candidates``."""
-
-    candidates: int = 0
-    """Those of which something lies in the frame."""
-    suppressed: int = 0
-    """Another box on the same thing stayed."""
-    too_small: int = 0
-    """Smaller than ``min_size``: what suppression leaves of them, so that it counts things, not boxes."""
-    beyond_max: int = 0
-    """Weaker than ``max_detections`` others."""
-    kept: int = 0
-
-
 def select(
-    boxes: Float32Array, scores: Float32Array, classes: Int32Array, params: DetectorParams, counts: BoxCounts
-) -> tuple[Int64Array, Float32Array]:
-    """Return the rows of the detections, strongest first, and their scores; what goes is counted.
+    boxes: Float32Array, scores: Float32Array, classes: Int32Array, params: DetectorParams
+) -> tuple[Int64Array, Float32Array, BoxCounts]:
+    """Return the rows of the detections, strongest first, their scores, and what became of the others.
 
     Args:
         boxes: (N, 4) x0 y0 x1 y1 px, clamped to the frame.
         scores: (N,).
         classes: (N,).
         params: smallest size, suppression, and how many at most.
-        counts: is added to.
     """
     shorter = np.minimum(boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1])
     # A box outside the frame is clamped to nothing; what is not a number compares as False.
@@ -81,12 +65,14 @@ def select(
     things = len(nms(boxes[small], scores[small], classes[small], params.nms_iou, len(small))) if len(small) else 0
     full = len(kept) == params.max_detections
     beyond = int((np.delete(scores[rows], kept) < lowered[-1]).sum()) if full else 0
-    counts.candidates += len(rows) + len(small)
-    counts.suppressed += len(rows) - len(kept) - beyond + len(small) - things
-    counts.too_small += things
-    counts.beyond_max += beyond
-    counts.kept += len(kept)
-    return rows[kept], lowered
+    counts = BoxCounts(
+        candidates=len(rows) + len(small),
+        suppressed=len(rows) - len(kept) - beyond + len(small) - things,
+        too_small=things,
+        beyond_max=beyond,
+        kept=len(kept),
+    )
+    return rows[kept], lowered, counts
 
 
 def load_detector(
@@ -145,9 +131,10 @@ class Detector:
         """How many classes the model tells apart; None where its outputs do not say."""
         self.params = params
         self.stats = DetectorStats()
-        self.counts = BoxCounts()
         self.thumbnails: list[Float32Array] = []
-        """Of the frames of the latest ``detect``: RGB (3, 18, 32), 0..255."""
+        """Of the frames of the latest ``detect`` or ``look``: RGB (3, 18, 32), 0..255."""
+        self.box_counts: list[BoxCounts] = []
+        """Of the frames of the latest ``detect``."""
         self.max_batch = session.max_batch
         self._session = session
         self._fixed_hw = _fixed_size(spec, session.input_shape)
@@ -162,11 +149,20 @@ class Detector:
         Raises:
             InferenceError: the model failed to run.
         """
-        found: dict[int, tuple[Detections, Float32Array]] = {}
+        found: dict[int, tuple[Detections, BoxCounts, Float32Array]] = {}
         for input_hw, rows in self._batches(frames):
             found.update(zip(rows, self._detect([frames[row] for row in rows], input_hw), strict=True))
-        self.thumbnails = [found[row][1] for row in range(len(frames))]
+        self.thumbnails = [found[row][2] for row in range(len(frames))]
+        self.box_counts = [found[row][1] for row in range(len(frames))]
         return [found[row][0] for row in range(len(frames))]
+
+    def look(self, frames: Sequence[Frame]) -> None:
+        """Leave the thumbnails behind that ``detect`` would leave, without running the model."""
+        self.thumbnails = []
+        for frame in frames:
+            buffer = self._buffer(self.input_size(frame.width, frame.height))
+            buffer.write(0, frame)
+            self.thumbnails.append(buffer.thumbnail(0))
 
     @property
     def device(self) -> str:
@@ -210,11 +206,17 @@ class Detector:
             for start in range(0, len(rows), self.max_batch):
                 yield input_hw, rows[start : start + self.max_batch]
 
-    def _detect(self, frames: list[Frame], input_hw: tuple[int, int]) -> list[tuple[Detections, Float32Array]]:
-        started = perf_counter()
+    def _buffer(self, input_hw: tuple[int, int]) -> InputBuffer:
         buffer = self._buffers.get(input_hw)
         if buffer is None:
             buffer = self._buffers[input_hw] = InputBuffer(self.spec, self.max_batch, input_hw)
+        return buffer
+
+    def _detect(
+        self, frames: list[Frame], input_hw: tuple[int, int]
+    ) -> list[tuple[Detections, BoxCounts, Float32Array]]:
+        started = perf_counter()
+        buffer = self._buffer(input_hw)
         boxes = [buffer.write(slot, frame) for slot, frame in enumerate(frames)]
         small = [buffer.thumbnail(slot) for slot in range(len(frames))]
         prepared = perf_counter()
@@ -228,16 +230,16 @@ class Detector:
         self.stats.preprocess_s += prepared - started
         self.stats.inference_s += inferred - prepared
         self.stats.postprocess_s += perf_counter() - inferred
-        return list(zip(found, small, strict=True))
+        return [(*each, thumbnail) for each, thumbnail in zip(found, small, strict=True)]
 
-    def _finish(self, found: Candidates, frame: Frame, placed: Letterbox) -> Detections:
+    def _finish(self, found: Candidates, frame: Frame, placed: Letterbox) -> tuple[Detections, BoxCounts]:
         """Map candidates back to the source, clamp, and drop the small and the suppressed."""
         scale = np.array((placed.scale_x, placed.scale_y), np.float32)
         corners = found.boxes.reshape(-1, 2, 2) * scale
         boxes = np.clip(corners, 0, np.array((frame.width, frame.height), np.float32)).reshape(-1, 4)
-        kept, scores = select(boxes, found.scores, found.classes, self.params, self.counts)
+        kept, scores, counts = select(boxes, found.scores, found.classes, self.params)
         keypoints = found.keypoints[kept] * scale
-        return Detections(boxes[kept], np.clip(scores, 0, 1), found.classes[kept], keypoints)
+        return Detections(boxes[kept], np.clip(scores, 0, 1), found.classes[kept], keypoints), counts
 
 
 def _bind(spec: ModelSpec, session: Session) -> Head:

@@ -15,11 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamtrack.errors import InferenceError
-from streamtrack.models.detector import BoxCounts, Detector, select
+from streamtrack.models.detector import Detector, select
 from streamtrack.models.spec import ModelSpec
 from streamtrack.models.verdicts import ParityMetrics, Verdict
 from streamtrack.params import DetectorParams
-from streamtrack.types import Detections, Float32Array, Frame
+from streamtrack.types import BoxCounts, Detections, Float32Array, Frame
 
 SLOWER: Final = 1.25
 """How many times slower than the CPU an accelerator is left for it: one about as fast still frees the CPU."""
@@ -176,6 +176,7 @@ class CheckedDetector:
         """
         self.spec: ModelSpec = fast.spec
         self.thumbnails: list[Float32Array] = []
+        self.box_counts: list[BoxCounts] = []
         self.left = False
         """Whether the accelerator was left for the CPU."""
         self._fast, self._reference = fast, reference
@@ -186,8 +187,6 @@ class CheckedDetector:
         self._frames = 0
         self._times: list[tuple[float, float]] = []
         self._on_trial = True
-        self.counts = BoxCounts()
-        """Of the boxes that are returned; goes over to the detector that stays."""
         self.parity = ParityMetrics(
             verdict="unchecked", backend=backend, device=fast.device, precision=fast.precision, note="not yet"
         )
@@ -215,16 +214,24 @@ class CheckedDetector:
         Raises:
             InferenceError: the model failed to run, or the accelerator's boxes are not those of the CPU.
         """
-        found = self._tried(frames) if self._on_trial else self._active.detect(frames)
+        if self._on_trial:
+            found, self.box_counts = self._tried(frames)
+        else:
+            found, self.box_counts = self._active.detect(frames), self._active.box_counts
         self.thumbnails = self._active.thumbnails
         return found
+
+    def look(self, frames: Sequence[Frame]) -> None:
+        """Leave the thumbnails behind that ``detect`` would leave, without running the model."""
+        self._active.look(frames)
+        self.thumbnails = self._active.thumbnails
 
     def close(self) -> None:
         """Release the sessions; more than once does no harm."""
         self._fast.close()
         self._reference.close()
 
-    def _tried(self, frames: Sequence[Frame]) -> list[Detections]:
+    def _tried(self, frames: Sequence[Frame]) -> tuple[list[Detections], list[BoxCounts]]:
         try:
             before = self._fast.stats.inference_s
             ours = self._fast.detect(frames)
@@ -233,13 +240,13 @@ class CheckedDetector:
             if not self._rules.may_leave:
                 raise
             self._conclude("failed", f"{self._rules.name} failed: using the CPU ({error})", leave=True)
-            return self._reference.detect(frames)
+            return self._reference.detect(frames), self._reference.box_counts
         if self._fast.changing:
             # What shall be tried is not there yet.
-            return [self._suppressed(each) for each in ours]
+            return self._suppressed(ours)
         if self._begun_warm and self.changed_after is None:
             self._conclude("failed", f"{self._rules.name} could not take over: using the CPU", leave=True)
-            return [self._suppressed(each) for each in ours]
+            return self._suppressed(ours)
         before = self._reference.stats.inference_s
         theirs = self._reference.detect(frames)
         self._times.append((fast_s / len(frames), (self._reference.stats.inference_s - before) / len(frames)))
@@ -250,12 +257,16 @@ class CheckedDetector:
             where = f"in frame {frame.index} {seen.example}" if seen.example else ""
             self._seen += seen._replace(example=where)
         self._judge()
-        return [self._suppressed(each) for each in ours]
+        return self._suppressed(ours)
 
-    def _suppressed(self, found: Detections) -> Detections:
-        """Return what the detector would have returned with the run's own settings."""
-        kept, scores = select(found.boxes, found.scores, found.classes, self._params, self.counts)
-        return Detections(found.boxes[kept], np.clip(scores, 0, 1), found.classes[kept], found.keypoints[kept])
+    def _suppressed(self, found: Sequence[Detections]) -> tuple[list[Detections], list[BoxCounts]]:
+        """Return what the detector would have returned with the run's own settings, and what became of the rest."""
+        left, counted = [], []
+        for each in found:
+            kept, scores, counts = select(each.boxes, each.scores, each.classes, self._params)
+            left.append(Detections(each.boxes[kept], np.clip(scores, 0, 1), each.classes[kept], each.keypoints[kept]))
+            counted.append(counts)
+        return left, counted
 
     def _judge(self) -> None:
         """Come to a verdict, if there is enough for one."""
@@ -310,7 +321,7 @@ class CheckedDetector:
             self._say(note)
         self._keep(self.parity)
         self._on_trial, self.left = False, leave
-        self._active.params, self._active.counts = self._params, self.counts
+        self._active.params = self._params
         (self._fast if leave else self._reference).close()
 
 

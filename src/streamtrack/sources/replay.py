@@ -18,7 +18,7 @@ from streamtrack.sources._picture import AvPicture
 from streamtrack.sources._still import decode_still
 from streamtrack.sources.sampling import Sampler, choose
 from streamtrack.tape import Tape, read_tape
-from streamtrack.types import NS_PER_S, Detections, Float32Array, Frame, SourceInfo, SourceStats, UInt8Array
+from streamtrack.types import NS_PER_S, BoxCounts, Detections, Float32Array, Frame, SourceInfo, SourceStats, UInt8Array
 
 _GREY: Final = 128
 _NO_THUMBNAIL: Final = np.zeros((3, 1, 1), np.float32)
@@ -151,16 +151,19 @@ class TapeDetector:
         self.notes = tape.notes
         """What a person should know, a sentence each."""
         self.thumbnails: Sequence[Float32Array] = ()
+        self.box_counts: Sequence[BoxCounts | None] = ()
         self._found = found
         self._rows: Mapping[int, tuple[int, int]] = {
             index: (first, last)
             for index, first, last in zip(tape.frames.tolist(), tape.first.tolist(), tape.last.tolist(), strict=True)
         }
+        self._counts = dict(zip(tape.frames.tolist(), tape.box_counts, strict=False))
         self._cuts = frozenset(tape.pts_ns[tape.cuts].tolist())
 
     def detect(self, frames: Sequence[Frame]) -> list[Detections]:
         """Return what was found in each frame, as ``FrameDetector``."""
         self.thumbnails = [_NO_THUMBNAIL] * len(frames)
+        self.box_counts = [self._counts.get(frame.index) for frame in frames]
         return [self._in_frame(frame.index) for frame in frames]
 
     def _in_frame(self, index: int) -> Detections:
