@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import http.server
 import json
+import re
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -61,10 +62,11 @@ def cache(tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_list(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["models", "list"]) == 0
     header, *rows, place = capsys.readouterr().out.splitlines()
-    assert header.split() == ["name", "head", "input", "classes", "keypoints", "licence", "MB", "cached"]
+    columns = ["name", "kind", "what it does", "head", "input", "keypoints", "licence", "MB", "cached"]
+    assert re.split(" {2,}", header) == columns
     assert [row.split() for row in rows] == [
-        ["yunet", "yunet", "640x640", "face", "5", "MIT", "0.0", "no"],
-        ["centerface", "centerface", "up", "to", "640", "face", "5", "MIT", "0.0", "no"],
+        ["yunet", "detector", "finds", "face", "yunet", "640x640", "5", "MIT", "0.0", "no"],
+        ["centerface", "detector", "finds", "face", "centerface", "up", "to", "640", "5", "MIT", "0.0", "no"],
     ]
     assert place == f"cache: {cache}"
 
@@ -81,13 +83,21 @@ def test_list_counts_classes_that_are_many(capsys: pytest.CaptureFixture[str], m
     many = msgspec.structs.replace(zoo.ZOO["yunet"].spec, classes=("person", "bicycle", "car"))
     monkeypatch.setitem(zoo.ZOO, "yunet", replace(zoo.ZOO["yunet"], spec=many))
     main(["models", "list"])
-    assert "640x640        3 kinds " in capsys.readouterr().out
+    assert " detector  finds 3 kinds " in capsys.readouterr().out
+
+
+def test_list_says_that_an_embedder_compares(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(zoo.ZOO, "yunet", replace(zoo.ZOO["yunet"], kind="embedder"))
+    main(["models", "list"])
+    assert " embedder  compares face " in capsys.readouterr().out
 
 
 def test_list_as_json(cache: Path, url: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["models", "list", "--json"]) == 0
     first, second = json.loads(capsys.readouterr().out)
-    assert first["name"] == "yunet"
+    assert (first["name"], first["kind"]) == ("yunet", "detector")
     assert (first["sha256"], first["size"], first["sources"]) == (SHA256, len(CONTENT), [url])
     assert (first["path"], first["state"]) == (str(cache / "yunet.onnx"), "missing")
     assert second["classes"] == ["face"]

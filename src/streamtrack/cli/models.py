@@ -12,6 +12,8 @@ from streamtrack.cli import _export, _quantize
 if TYPE_CHECKING:
     from streamtrack.models.zoo import ZooEntry
 
+_LINE = "{:12} {:9} {:16} {:12} {:12} {:>9}  {:10} {:>6}  {}"
+
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the command and what it can do."""
@@ -55,14 +57,13 @@ def _list(args: argparse.Namespace, cache_dir: Path) -> None:
     if args.json:
         print(msgspec.json.encode(rows).decode())
         return
-    print(f"{'name':12} {'head':12} {'input':14} {'classes':10} {'keypoints':>9} {'licence':10} {'MB':>6}  cached")
+    print(_LINE.format("name", "kind", "what it does", "head", "input", "keypoints", "licence", "MB", "cached"))
     cached = {"ok": "yes", "missing": "no", "mismatch": "damaged"}
     for row in rows:
-        classes = ",".join(row["classes"]) if len(row["classes"]) < 3 else f"{len(row['classes'])} kinds"
-        print(
-            f"{row['name']:12} {row['head']:12} {row['input']:14} {classes:10} {row['keypoints']:9} "
-            f"{row['licence']:10} {row['size'] / 1e6:6.1f}  {cached[row['state']]}"
-        )
+        classes = ", ".join(row["classes"]) if len(row["classes"]) < 3 else f"{len(row['classes'])} kinds"
+        does = f"{'finds' if row['kind'] == 'detector' else 'compares'} {classes}"
+        shown = (row[key] for key in ("head", "input", "keypoints", "licence"))
+        print(_LINE.format(row["name"], row["kind"], does, *shown, f"{row['size'] / 1e6:.1f}", cached[row["state"]]))
     print(f"cache: {cache_dir}")
 
 
@@ -73,6 +74,7 @@ def _row(entry: ZooEntry, cache_dir: Path) -> dict[str, Any]:
     height, width = spec.input_size
     return {
         "name": entry.name,
+        "kind": entry.kind,
         "head": spec.head,
         "input": f"up to {max(height, width)}" if spec.dynamic_size else f"{width}x{height}",
         "classes": spec.classes,
