@@ -83,6 +83,9 @@ MAY_IMPORT = {
     "catalogue": Row("errors settings units", "msgspec"),
     "layers": Row("errors", "yaml"),
     "config": Row("params settings catalogue layers errors", "msgspec"),
+    "schema": Row("catalogue units"),
+    "consequences": Row("config settings sources.sampling"),
+    "linting": Row("config consequences settings", "msgspec"),
     "registry": Row("errors"),
     "address": Row("errors"),
     "plugins": Row("types errors api address registry", "msgspec"),
@@ -117,8 +120,9 @@ MAY_IMPORT = {
     ),
     "cli": Row(
         "errors",
-        lazily="streamtrack benching build catalogue config demo doctor evaluation explaining fetch folder metrics "
-        "models params quantizing registry retracking sources.sampling tape types msgspec rich",
+        lazily="streamtrack benching build catalogue config consequences demo doctor evaluation explaining fetch "
+        "folder linting metrics models params schema quantizing registry retracking sources.sampling tape types "
+        "msgspec rich",
     ),
     "cli.engines": Row("errors", lazily="cli config models opening registry"),
     "cli._export": Row("errors", lazily="api config fetch models params registry"),

@@ -7,6 +7,7 @@ value and where it stands. This is the only module that reads ``os.environ``.
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -20,6 +21,8 @@ from streamtrack.params import TrackerParams
 from streamtrack.settings import Config
 
 DEFAULT_PROFILE = "balanced"
+LAYERS = ("default", "profile", "old names", "STREAMTRACK_SECTION__KEY", "command line")
+"""What the settings come from, each beating those before it."""
 _POOL_VARIABLES = (
     "OMP_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
@@ -179,6 +182,20 @@ def _profile_folders() -> Iterator[Path]:
     # In a wheel the profiles lie inside the package; in a checkout they are at its root.
     yield package / "profiles"
     yield package.parent.parent / "profiles"
+
+
+def about(profile: str) -> str:
+    """Return the comment that a profile begins with: when to use it; "" where there is none.
+
+    Raises:
+        ConfigError: there is no such profile.
+    """
+    try:
+        lines = _profile_path(profile).read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise ConfigError(f"Profile '{profile}' cannot be read: {error.strerror}.") from error
+    comment = itertools.takewhile(lambda line: line.startswith("#") and "yaml-language-server" not in line, lines)
+    return " ".join(line.lstrip("# ").strip() for line in comment)
 
 
 def _profile_path(profile: str) -> Path:
