@@ -16,9 +16,11 @@ import msgspec
 
 from streamtrack import config, folder, registry
 from streamtrack.api import Backend, Sink, Source, SourceOptions
+from streamtrack.doctor.hardware import usable_cores
 from streamtrack.errors import InternalError, SinkError, redact
 from streamtrack.latency import Latency
 from streamtrack.lighting import AdaptiveConfidence
+from streamtrack.linting import Surroundings, lint
 from streamtrack.metrics import (
     DetectorMetrics,
     Metrics,
@@ -218,6 +220,9 @@ class Pipeline(StagePipeline):
         self._prepare_folder()
         if (recorded := getattr(self._source, "detector", None)) is not None:
             return self._plan_replay(info, recorded())
+        for finding in lint(self.resolved, _surroundings(info)):
+            if finding.level == "warning":
+                self._say(f"warning: {finding}")
         settings = self._config.detector
         found = self._model = resolve_model(settings.model, settings.head, config.model_dir(), say=self._say)
         return Plan(
@@ -371,6 +376,17 @@ class Pipeline(StagePipeline):
             limits=measure_limits(self._config.runtime.threads, self._config.runtime.max_fps, self._speed),
             process=measure_process(self._watch, ledger),
         )
+
+
+def _surroundings(info: SourceInfo) -> Surroundings:
+    return Surroundings(
+        rate=info.rate,
+        sample_rate=info.sample_rate,
+        live=info.live,
+        width=info.width,
+        height=info.height,
+        cores=max(1, int(usable_cores())),
+    )
 
 
 def make_tracker(params: TrackerParams, sample_rate: float) -> ByteTracker:

@@ -162,3 +162,51 @@ def test_thread_pools_of_libraries_are_held_small_before_they_load(
         [sys.executable, "-c", script], env=environ, capture_output=True, text=True, cwd=tmp_path, check=True
     )
     assert done.stdout.split() == [threads, threads]
+
+
+def test_a_trap_among_the_settings_is_said_once_and_the_run_goes_on(clip: Path, model: str, tmp_path: Path) -> None:
+    given = ["--set", "detector.confidence_th=0.6", "--no-save-frames"]
+    done = streamtrack("run", clip, "--model", model, *given, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    (line,) = (line for line in done.stderr.splitlines() if "warning" in line)
+    assert line.startswith("streamtrack: warning: detector.confidence_th: nothing below 0.6 reaches the tracker")
+
+
+COUNT_THREADS = """
+import os, sys, threading
+from streamtrack.cli import main
+
+counts, done = [], threading.Event()
+
+def ours():
+    return {str(thread.native_id) for thread in threading.enumerate()}
+
+def watch():
+    while not done.wait(0.002):
+        before, tasks = ours(), set(os.listdir("/proc/self/task"))
+        counts.append(len(tasks - before - ours()))
+
+watcher = threading.Thread(target=watch)
+watcher.start()
+code = main(sys.argv[1:])
+done.set()
+watcher.join()
+# What only starts or ends at that moment does not count.
+print(code, sorted(counts)[int(0.95 * len(counts))])
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="this system does not list a process's threads")
+@pytest.mark.parametrize(("profile", "most"), [("low_power", 2), ("fast_cpu", 6)])
+def test_a_profile_keeps_to_its_threads_those_of_libraries_included(
+    profile: str, most: int, clip: Path, model: str, tmp_path: Path
+) -> None:
+    # Beside Python's own. ONNX Runtime has one that does nothing, whatever it is told; of N threads, N decode, and
+    # pools of N - 1 stand by in ONNX Runtime and OpenBLAS.
+    environ = {name: value for name, value in os.environ.items() if not name.endswith("_NUM_THREADS")}
+    command = [sys.executable, "-c", COUNT_THREADS, "run", clip, "--model", model, "--profile", profile]
+    command += ["--stride", "1", "--set", "runtime.max_fps=0"]
+    done = subprocess.run(command, env=environ, cwd=tmp_path, capture_output=True, text=True, check=True)
+    code, found = map(int, done.stdout.split())
+    assert code == 0
+    assert 1 <= found <= most

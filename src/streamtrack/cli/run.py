@@ -61,7 +61,9 @@ def add_source(parser: argparse.ArgumentParser) -> None:
 
 def _add_what(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("what to look at, and with what")
-    group.add_argument("--profile", metavar="NAME", help="fast_cpu, balanced (default), high_accuracy, or a YAML file")
+    group.add_argument(
+        "--profile", metavar="NAME", help="fast_cpu, balanced (default), high_accuracy, live, low_power, or a YAML file"
+    )
     group.add_argument("--stride", type=int, metavar="N", help="look at frames 0, N, 2N, ... in presentation order")
     group.add_argument("--fps", type=float, metavar="F", help="look at no more than F frames a second (0: no limit)")
     group.add_argument(
@@ -111,11 +113,13 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the pipeline with a progress line, then print what was found and where it lies."""
-    from streamtrack.config import limit_library_threads, parse_assignments
+    from streamtrack.config import limit_library_threads, parse_assignments, resolve
 
+    given = {} if args.threads is None else {"runtime.threads": args.threads}
+    threads = resolve(args.profile, given | settings(args)).config.runtime.threads
     if "numpy" not in sys.modules:
         # Libraries look once, as they load.
-        limit_library_threads(args.threads or 0)
+        limit_library_threads(threads)
     from streamtrack.build import Pipeline
     from streamtrack.cli import _terminal
 
