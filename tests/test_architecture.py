@@ -93,8 +93,8 @@ MAY_IMPORT = {
     "quantizing": Row("types errors api params config models plugins registry", "numpy msgspec"),
     "opening": Row("errors api settings devices models registry", "msgspec"),
     "build": Row(
-        f"{VALUES} config doctor.hardware folder latency lighting linting metrics models opening pacing pipeline plugins "
-        "registry scenes settings speed threads tracking",
+        f"{VALUES} config doctor.hardware folder latency lighting linting metrics models opening pacing pipeline "
+        "plugins registry scenes settings speed threads tracking",
         "msgspec",
     ),
     "retracking": Row(

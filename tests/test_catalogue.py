@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import msgspec
 import pytest
 from hypothesis import given
@@ -114,3 +116,29 @@ def test_whatever_is_given_is_read_as_msgspec_would_have_it_or_refused_in_words(
 )
 def test_a_value_for_people(key: str, value: object, text: str) -> None:
     assert SETTINGS[key].shown(value) == text
+
+
+def documented() -> list[str]:
+    """The table of all settings as ``docs/settings.md`` has it."""
+    lines = []
+    for section, names in catalogue.sections().items():
+        lines += [
+            f"**{section}**: {catalogue.purpose(section)}",
+            "",
+            "| setting | default | range | what |",
+            "|---|---|---|---|",
+        ]
+        for name in names:
+            each = SETTINGS[f"{section}.{name}"]
+            told = catalogue.meanings(section)[name].replace("|", "\\|")
+            lines.append(f"| `{each.key}` | {each.shown(each.default)} | {each.range or '-'} | {told} |")
+        lines.append("")
+    return lines[:-1]
+
+
+def test_the_documentation_lists_every_setting_as_it_is() -> None:
+    page = Path(__file__).resolve().parent.parent / "docs" / "settings.md"
+    shown = page.read_text(encoding="utf-8").partition("## All settings\n\n")[2].splitlines()
+    # Where this fails, what is missing is the text to put there.
+    assert [line for line in documented() if line not in shown] == []
+    assert shown == documented()
