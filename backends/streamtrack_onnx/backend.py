@@ -15,6 +15,7 @@ from streamtrack.errors import BackendError, InferenceError, ModelLoadError
 from streamtrack.models.spec import ModelSpec
 from streamtrack.types import Float32Array
 from streamtrack_onnx import providers, tuning
+from streamtrack_onnx.reasons import reason
 from streamtrack_onnx.session import OnnxSession, first_line, is_out_of_memory
 
 _Shape = tuple[int | str | None, ...]
@@ -164,7 +165,7 @@ class _Loading:
                 raise BackendError(
                     f"{provider.device} has not enough memory for {self._model}: free some, or use --device cpu."
                 ) from error
-            raise ModelLoadError(f"Model {self._model} cannot be loaded: {first_line(error)}.") from error
+            raise ModelLoadError(f"Model {self._model} cannot be loaded: {reason(self._model, error)}.") from error
         providers.verify(session, provider, self._model, self._options.say)
         return session
 
