@@ -123,29 +123,29 @@ def triangle(source: int, target: int) -> tuple[NDArray[np.int64], Float32Array]
 
 @kernel
 def shrink(pixels: UInt8Array, out: Float32Array) -> None:
-    """Write the luma (BT.601) of ``pixels`` (h, w, 3) RGB into ``out``, at its size: across first, then down."""
+    """Write the luma (BT.601) of ``pixels`` (h, w, 3) RGB into ``out``, at its size."""
     height, width = pixels.shape[0], pixels.shape[1]
-    columns, across = triangle(width, out.shape[1])
-    rows, down = triangle(height, out.shape[0])
-    luma = np.empty(width, np.float32)
-    narrow = np.empty((height, out.shape[1]), np.float32)
+    luma = np.empty((height, width), np.float32)
     for y in range(height):
         for x in range(width):
-            luma[x] = (
+            luma[y, x] = (
                 np.float32(0.299) * pixels[y, x, 0]
                 + np.float32(0.587) * pixels[y, x, 1]
                 + np.float32(0.114) * pixels[y, x, 2]
             )
+    # Down first: whole rows are added at the speed of vectors, and there are fewer left to go across.
+    rows, down = triangle(height, out.shape[0])
+    columns, across = triangle(width, out.shape[1])
+    low = np.zeros((out.shape[0], width), np.float32)
+    for v in range(out.shape[0]):
+        for k in range(down.shape[1]):
+            for x in range(width):
+                low[v, x] += down[v, k] * luma[rows[v] + k, x]
         for u in range(out.shape[1]):
             value = np.float32(0)
             for k in range(across.shape[1]):
-                value += across[u, k] * luma[columns[u] + k]
-            narrow[y, u] = value
-    for v in range(out.shape[0]):
-        out[v] = 0
-        for k in range(down.shape[1]):
-            for u in range(out.shape[1]):
-                out[v, u] += down[v, k] * narrow[rows[v] + k, u]
+                value += across[u, k] * low[v, columns[u] + k]
+            out[v, u] = value
 
 
 @kernel
