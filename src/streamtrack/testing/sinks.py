@@ -106,6 +106,24 @@ class SinkConformance:
         self.run(make_info(folder), [result])
         assert np.array_equal(picture.pixels, before)
 
+    def test_what_it_counts_adds_up_at_every_moment(self, folder: Path) -> None:
+        """Where a sink offers ``counts``, it may be asked at any time; reasons and ``kept`` sum to ``candidates``."""
+        sink = self.make_sink()
+        counts = getattr(sink, "counts", None)
+        if counts is None:
+            pytest.skip("counts nothing")
+        told = [dict(counts())]
+        sink.open(make_info(folder))
+        for result in walk():
+            sink.write(result)
+            told.append(dict(counts()))
+        sink.close()
+        told.append(dict(counts()))
+        for each in told:
+            assert all(type(count) is int and count >= 0 for count in each.values())
+            candidates = each.pop("candidates", None)
+            assert candidates is None or candidates == sum(each.values())
+
     def test_closes_after_an_interrupted_run(self, folder: Path) -> None:
         """Ctrl-C closes the sink while tracks are alive."""
         sink = self.make_sink()
