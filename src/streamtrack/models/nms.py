@@ -13,6 +13,7 @@ from streamtrack.params import DetectorParams
 from streamtrack.types import Float32Array, Int32Array, Int64Array
 
 _BLOCK = 128
+_TINY = 1e-300
 
 
 def nms(boxes: Float32Array, scores: Float32Array, classes: Int32Array, iou: float, limit: int) -> Int64Array:
@@ -60,21 +61,26 @@ def soft_nms(
         least: boxes whose score falls below this go.
         limit: return at most this many.
     """
-    left = np.flatnonzero(scores >= np.float32(least))
-    lowered = scores[left].astype(np.float64)
+    candidates = np.flatnonzero(scores >= np.float32(least))
+    lowered, kinds = scores[candidates].astype(np.float64), classes[candidates]
+    x0, y0, x1, y1 = np.ascontiguousarray(boxes[candidates].T, np.float64)
+    areas = (x1 - x0) * (y1 - y0)
     rows: list[int] = []
     taken: list[float] = []
-    while len(left) and len(rows) < limit:
-        best = int(lowered.argmax())
-        row = left[best]
-        rows.append(row)
-        taken.append(lowered[best])
-        shared = _iou(boxes[row], boxes[left]) * (classes[left] == classes[row])
-        lowered *= np.exp(-(shared**2) / sigma)
-        lowered[best] = -1.0
-        stay = lowered >= np.float32(least)
-        left, lowered = left[stay], lowered[stay]
-    return np.array(rows, np.int64), np.array(taken, np.float32)
+    while len(rows) < min(limit, len(candidates)):
+        k = int(lowered.argmax())
+        if lowered[k] < np.float32(least):
+            break
+        rows.append(k)
+        taken.append(lowered[k])
+        inter = np.maximum(np.minimum(x1, x1[k]) - np.maximum(x0, x0[k]), 0.0)
+        inter *= np.maximum(np.minimum(y1, y1[k]) - np.maximum(y0, y0[k]), 0.0)
+        # Two boxes without an area share nothing.
+        shared = inter / np.maximum(areas + areas[k] - inter, _TINY)
+        shared *= kinds == kinds[k]
+        lowered *= np.exp(shared * shared / -sigma)
+        lowered[k] = -1.0
+    return candidates[rows], np.array(taken, np.float32)
 
 
 def suppress(
@@ -85,15 +91,6 @@ def suppress(
         return soft_nms(boxes, scores, classes, params.soft_nms_sigma, params.floor, params.max_detections)
     kept = nms(boxes, scores, classes, params.nms_iou, params.max_detections)
     return kept, scores[kept]
-
-
-def _iou(box: Float32Array, others: Float32Array) -> NDArray[np.float64]:
-    """Return (N,): the intersection over union of one box with others; 0 where nothing has an area."""
-    a, b = box.astype(np.float64), others.astype(np.float64)
-    inter = np.maximum(np.minimum(a[2:], b[:, 2:]) - np.maximum(a[:2], b[:, :2]), 0.0).prod(axis=1)
-    union = (a[2:] - a[:2]).prod() + (b[:, 2:] - b[:, :2]).prod(axis=1) - inter
-    shared: NDArray[np.float64] = np.divide(inter, union, out=np.zeros_like(inter), where=union > 0)
-    return shared
 
 
 def _overlaps(
