@@ -13,10 +13,11 @@ from streamtrack import config
 from streamtrack.api import BackendOptions
 from streamtrack.errors import FetchError
 from streamtrack.fetch import fetch, state
+from streamtrack.lighting import AdaptiveConfidence
 from streamtrack.models.detector import Detector, load_detector
 from streamtrack.models.spec import ModelSpec
 from streamtrack.models.zoo import ZOO
-from streamtrack.params import DetectorParams
+from streamtrack.params import DetectorParams, TrackerParams
 from streamtrack.testing.results import ArrayPicture
 from streamtrack.types import Detections, Frame
 from streamtrack_onnx import OnnxBackend
@@ -48,7 +49,9 @@ def load() -> Iterator[Callable[..., Detector]]:
 
     def make(path: Path, spec: ModelSpec | None = None) -> Detector:
         spec = spec or ModelSpec(name=path.stem, head="auto")
-        opened.append(load_detector(path, spec, OnnxBackend(), BackendOptions(device="cpu"), DetectorParams()))
+        # The faces of the walkers are smaller than what is usually of use.
+        params = DetectorParams(min_size=10)
+        opened.append(load_detector(path, spec, OnnxBackend(), BackendOptions(device="cpu"), params))
         return opened[-1]
 
     yield make
@@ -121,6 +124,41 @@ def test_centerface(centerface: Path, load: Callable[..., Detector], man: Frame,
     found = detector.detect([man, walkers])
     check_man(found[0])
     check_walkers(found[1])
+
+
+def walkers_seen(found: Detections) -> int:
+    """How many of the walkers score enough for a track."""
+    strong = found.boxes[found.scores >= TrackerParams().new_thresh]
+    return sum(bool((np.abs(strong - walker).max(axis=1, initial=0) <= 4).any()) for walker in WALKERS)
+
+
+def test_in_fog_adaptive_confidence_finds_the_walkers_again(
+    shared_data: Path, load: Callable[..., Detector], walkers: Frame
+) -> None:
+    detector = load(shared_data / "models" / "yunet_n_dynamic.onnx")
+    fog = np.round(200 + 0.25 * (walkers.rgb().astype(np.float32) - 128)).astype(np.uint8)
+    for pixels, without in ((walkers.rgb(), 2), (fog, 1)):
+        frame = Frame(0, 0, walkers.width, walkers.height, ArrayPicture(pixels))
+        detector.params = DetectorParams(min_size=10)
+        assert walkers_seen(detector.detect([frame])[0]) == without
+        detector.params = DetectorParams(min_size=10, adaptive=True)
+        (every,) = detector.detect([frame])
+        adapted = AdaptiveConfidence(detector.params).adapt(every, detector.thumbnails[0], 0, False)
+        assert walkers_seen(adapted) == 2
+
+
+def test_soft_suppression_leaves_faces_apart_as_they_are(
+    shared_data: Path, load: Callable[..., Detector], walkers: Frame
+) -> None:
+    detector = load(shared_data / "models" / "yunet_n_dynamic.onnx")
+    (hard,) = detector.detect([walkers])
+    detector.params = DetectorParams(min_size=10, nms="soft")
+    (soft,) = detector.detect([walkers])
+    np.testing.assert_array_equal(soft.boxes[:2], hard.boxes[:2])
+    np.testing.assert_array_equal(soft.scores[:2], hard.scores[:2])
+    # Doubles stay, but weakly: none could start a track.
+    assert len(soft) > len(hard)
+    assert (soft.scores[2:] < TrackerParams().new_thresh).all()
 
 
 def test_centerface_given_by_path_is_recognised_and_freed(centerface: Path, load: Callable[..., Detector]) -> None:
