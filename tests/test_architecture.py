@@ -70,9 +70,10 @@ MAY_IMPORT = {
     "sources.replay": Row(f"{VALUES} sources tape", "numpy av"),
     # It is around any other source.
     "sources.chaos": Row(f"{VALUES} sources plugins", "numpy av msgspec"),
-    "sinks": Row(f"{VALUES} records throttle folder quality", "numpy msgspec simplejpeg av PIL"),
+    "sinks": Row(f"{VALUES} records throttle folder quality tapefile", "numpy msgspec simplejpeg av PIL"),
     "motchallenge": Row("errors", "numpy"),
-    "tape": Row("types errors records folder motchallenge", "numpy msgspec"),
+    "tapefile": Row("types errors records", "numpy msgspec"),
+    "tape": Row("types errors records folder motchallenge tapefile", "numpy msgspec"),
     # Of the tracker it takes only the way to compile a kernel.
     "evaluation": Row("errors folder motchallenge tape tracking", "numpy"),
     "pipeline": Row(f"{VALUES} models tracking channel pacing threads"),

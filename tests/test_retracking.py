@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -47,7 +48,7 @@ def run(clip: Path, model: str, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 def record(clip: Path, model: str, out: Path, *, stride: int, tracker: dict[str, float] | None = None) -> Path:
     settings = {"output.save_frames": False} | {f"tracker.{key}": value for key, value in (tracker or {}).items()}
-    streamtrack.run(clip, model=model, stride=stride, out=out, set=settings)
+    streamtrack.run(clip, model=model, stride=stride, out=out, set=settings, sinks=["msgpack"])
     return out
 
 
@@ -71,6 +72,14 @@ def test_a_run_is_repeated_to_the_byte(run: Path, tmp_path: Path) -> None:
     once = again(run, tmp_path / "once")
     assert_same_records(run, once)
     assert_same_records(run, again(once, tmp_path / "twice"))
+
+
+def test_the_tape_in_one_file_is_as_good_as_the_folder(run: Path, tmp_path: Path) -> None:
+    alone = shutil.copy(run / "tape.msgpack", tmp_path / "alone.msgpack")
+    assert read_tape(alone).notes == ()
+    assert_same_records(run, again(alone, tmp_path / "once"))
+    streamtrack.run(f"replay:{alone}", out=tmp_path / "replayed", stride=1, set={"output.save_frames": False})
+    assert_same_records(run, tmp_path / "replayed")
 
 
 def two_shots() -> Iterator[UInt8Array]:

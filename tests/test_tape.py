@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from streamtrack.errors import ConfigError, SourceError
 from streamtrack.sinks.jsonl import JsonlSink
+from streamtrack.sinks.msgpack import MsgpackSink
 from streamtrack.tape import Tape, read_tape
 from streamtrack.testing.results import make_frame, make_info, make_result, walk
 from streamtrack.types import Detections, Frame, Result
@@ -95,6 +96,49 @@ def test_a_run_that_was_killed_ends_with_its_last_whole_frame(tmp_path: Path) ->
     frames = (tmp_path / "frames.jsonl").read_text().splitlines(keepends=True)
     (tmp_path / "frames.jsonl").write_text("".join(frames[:-1]))
     assert_same(read_tape(tmp_path), [(r.frame, r.detections) for r in results[:-1]])
+
+
+def record_file(folder: Path, results: list[Result], *, close: bool = True) -> Path:
+    folder.mkdir(exist_ok=True)
+    sink = MsgpackSink()
+    sink.open(replace(make_info(folder), settings={"tracker": {"new_thresh": 0.7}, "source": {"stride": 1}}))
+    for result in results:
+        sink.write(result)
+    if close:
+        sink.close()
+    return folder / "tape.msgpack"
+
+
+def test_one_file_is_the_same_tape_as_a_folder(tmp_path: Path) -> None:
+    results = [*walk(20, tracks=3), make_result(make_frame(23))]
+    a, b = read_tape(record(tmp_path / "a", results)), read_tape(record_file(tmp_path / "b", results))
+    assert_same(b, list(a))
+    assert_same(read_tape(tmp_path / "b"), list(a))
+    assert b.track_ids.tolist() == a.track_ids.tolist()
+    assert b.source == make_info(tmp_path).source
+    assert (b.model, b.settings, b.notes, b.complete) == ("synthetic", {"new_thresh": 0.7}, (), True)
+    (tmp_path / "b" / "tape.msgpack").rename(tmp_path / "b" / "any.name")
+    assert_same(read_tape(tmp_path / "b" / "any.name"), list(a))
+    with pytest.raises(ConfigError, match="knows when its frames were"):
+        read_tape(tmp_path / "b" / "any.name", 25.0)
+
+
+def test_one_file_of_a_run_that_was_killed_is_read_as_far_as_it_goes(tmp_path: Path) -> None:
+    results = list(walk(9))
+    path = record_file(tmp_path, results)
+    data = path.read_bytes()
+    path.write_bytes(data[: 7 * len(data) // 10])
+    tape = read_tape(path)
+    assert 0 < len(tape) < 9
+    assert_same(tape, [(result.frame, result.detections) for result in results[: len(tape)]])
+    assert "its last entry is half written" in tape.notes[0]
+    assert "was not closed" in tape.notes[1]
+
+
+def test_an_empty_run_in_one_file_is_an_empty_tape(tmp_path: Path) -> None:
+    tape = read_tape(record_file(tmp_path, []))
+    assert len(tape) == len(list(tape)) == 0
+    assert tape.found.keypoints.shape == (0, 5, 2)
 
 
 def test_without_frames_the_empty_ones_are_missing_and_it_says_so(tmp_path: Path) -> None:

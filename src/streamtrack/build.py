@@ -276,7 +276,12 @@ class Pipeline(StagePipeline):
         # Loading told what a model that came without a specification is.
         spec = self._detector.spec if self._detector else model.spec
         return RunInfo(
-            source=info, model=model.name, class_names=spec.classes, keypoints=spec.keypoints, folder=self.folder
+            source=info,
+            model=model.name,
+            class_names=spec.classes,
+            keypoints=spec.keypoints,
+            folder=self.folder,
+            settings=msgspec.to_builtins(self._config),
         )
 
     def _make_sinks(self, *, to_stdout: bool, extra: Sequence[str | Sink]) -> list[tuple[str, Sink]]:
@@ -296,7 +301,7 @@ class Pipeline(StagePipeline):
         samples = {"samples_per_track": output.samples_per_track}
         jpeg = {"jpeg_quality": output.jpeg_quality}
         crops = msgspec.structs.asdict(self._config.crops)
-        return {"jsonl": samples, "stdout": samples, "frames": jpeg, "crops": jpeg | crops}
+        return {"jsonl": samples, "msgpack": samples, "stdout": samples, "frames": jpeg, "crops": jpeg | crops}
 
     def _conclude(self, error: BaseException | None) -> None:
         status: Status

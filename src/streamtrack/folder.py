@@ -17,8 +17,9 @@ PROGRESS = "progress.json"
 DETECTIONS = "detections.jsonl"
 FRAMES = "frames.jsonl"
 TRACKS = "tracks.jsonl"
+TAPE = "tape.msgpack"
 # What a run writes, and so all that ``overwrite`` may remove.
-_OUTPUTS = (DETECTIONS, FRAMES, TRACKS, "annotated.mp4", "report.png", "crops", "frames", METRICS, PROGRESS)
+_OUTPUTS = (DETECTIONS, FRAMES, TRACKS, TAPE, "annotated.mp4", "report.png", "crops", "frames", METRICS, PROGRESS)
 
 
 def prepare(path: Path, *, overwrite: bool) -> Path:

@@ -1,7 +1,8 @@
 """A tape: the detections of a run, frame by frame, for the tracker to go through again without the video.
 
 A run's folder is one: ``detections.jsonl`` says what was found, ``frames.jsonl`` which frames were looked at and when,
-those without a detection too, and ``track_metrics.json`` with which settings. So is a MOTChallenge ``det.txt``.
+those without a detection too, and ``track_metrics.json`` with which settings. So is the one file that holds all of it
+(``streamtrack.tapefile``), and a MOTChallenge ``det.txt``.
 """
 
 from __future__ import annotations
@@ -13,29 +14,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Final, NoReturn, TypeVar
+from typing import Any, Final, TypeVar
 
 import msgspec
 import numpy as np
 
 from streamtrack import folder
-from streamtrack.errors import ConfigError, SourceError, SourceOpenError
+from streamtrack.errors import ConfigError, SourceOpenError
 from streamtrack.motchallenge import SequenceInfo, read_rows, sequence_info
 from streamtrack.records import DetectionRecord, FrameRecord
-from streamtrack.types import NS_PER_S, BoolArray, BoxCounts, Detections, Frame, Int64Array, SourceInfo
+from streamtrack.tapefile import NO_PICTURE, FrameEntry, TapeFile, box_counts, is_tape, unpacked
+from streamtrack.types import CONFIRMED, NS_PER_S, BoolArray, BoxCounts, Detections, Frame, Int64Array, SourceInfo
 
 DEFAULT_RATE: Final = 30.0
 Record = TypeVar("Record", bound=msgspec.Struct)
-
-
-class _NoPicture:
-    """Stands where the pixels of a frame would be."""
-
-    def rgb(self, region: tuple[int, int, int, int], size: tuple[int, int], *, planar: bool) -> NoReturn:
-        raise SourceError("A tape holds detections, not pictures: this needs a run on the video.")
-
-
-_NO_PICTURE: Final = _NoPicture()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -73,7 +65,7 @@ class Tape:
         columns = (self.frames, self.pts_ns, self.first, self.last)
         for index, pts_ns, a, b in zip(*(column.tolist() for column in columns), strict=True):
             detections = Detections(found.boxes[a:b], found.scores[a:b], found.classes[a:b], found.keypoints[a:b])
-            yield Frame(index, pts_ns, width, height, _NO_PICTURE), detections
+            yield Frame(index, pts_ns, width, height, NO_PICTURE), detections
 
     def strided(self, stride: int) -> Tape:
         """Return a tape of the frames whose index is a multiple of ``stride``, as a run at that stride would see it.
@@ -119,7 +111,8 @@ def read_tape(path: Path, rate: float | None = None) -> Tape:
     """Read a tape.
 
     Args:
-        path: a run's folder or its ``detections.jsonl``; a MOTChallenge ``det.txt`` or the folder of its sequence.
+        path: a run's folder, its ``detections.jsonl`` or its ``tape.msgpack``; a MOTChallenge ``det.txt`` or the folder
+            of its sequence.
         rate: frames a second of a ``det.txt``; None for what its ``seqinfo.ini`` says, else 30.
 
     Raises:
@@ -127,17 +120,21 @@ def read_tape(path: Path, rate: float | None = None) -> Tape:
         SourceError: there is no tape, or it is malformed.
     """
     if path.is_dir():
-        candidates = [path / folder.DETECTIONS, path / "det" / "det.txt", path / "det.txt"]
+        names = (folder.DETECTIONS, folder.TAPE, "det/det.txt", "det.txt")
+        candidates = [path / name for name in names]
         file = next((candidate for candidate in candidates if candidate.is_file()), None)
         if file is None:
-            raise SourceOpenError(f"There is no tape in '{path}': neither {folder.DETECTIONS} nor det/det.txt.")
+            raise SourceOpenError(
+                f"There is no tape in '{path}': neither {folder.DETECTIONS} nor {folder.TAPE} nor det/det.txt."
+            )
     else:
         file = path
-    if file.suffix != ".jsonl":
+    is_file = file.suffix == Path(folder.TAPE).suffix or is_tape(file)
+    if not is_file and file.suffix != ".jsonl":
         return _read_mot(file, rate)
     if rate is not None:
         raise ConfigError(f"'{file}' knows when its frames were: a rate is only for det.txt.")
-    return _read_run(file)
+    return _read_tape_file(file) if is_file else _read_run(file)
 
 
 # --- a run's folder ---
@@ -285,6 +282,59 @@ def _detections(file: Path, records: Sequence[DetectionRecord]) -> Detections:
         )
     except ValueError as error:
         raise SourceOpenError(f"'{file}' holds a bbox without 4 or a landmark without 2 numbers.") from error
+
+
+# --- a tape in one file ---
+
+
+def _read_tape_file(file: Path) -> Tape:
+    recorded = TapeFile(file)
+    frames = list(recorded.frames())
+    notes = [f"'{file}': {damage}." for damage in recorded.damage]
+    if recorded.end is None:
+        notes.append(f"'{file}' was not closed: its run was killed, or goes on still.")
+    times = [(frame.frame_idx, frame.pts_ns, len(frame.classes), frame.cut) for frame in frames]
+    index, pts_ns, count, cut = np.array(times, np.int64).reshape(-1, 4).T
+    starts = np.concatenate([[0], np.cumsum(count)])
+    total, settings = int(starts[-1]), _settings(recorded)
+    counts = tuple(map(box_counts, frames))
+    return Tape(
+        file,
+        recorded.source,
+        *_checked_times(file, index, pts_ns),
+        starts[:-1],
+        starts[1:],
+        cut > 0,
+        Detections(
+            unpacked(b"".join([frame.boxes for frame in frames])).reshape(total, 4),
+            unpacked(b"".join([frame.scores for frame in frames])),
+            np.array([class_id for frame in frames for class_id in frame.classes], np.int32),
+            unpacked(b"".join([frame.keypoints for frame in frames])).reshape(total, recorded.header.keypoints, 2),
+        ),
+        _owners(frames, starts, total),
+        model=recorded.header.model,
+        settings=settings.tracker,
+        box_counts=counts if any(counts) else (),
+        samples_per_track=settings.output.samples_per_track,
+        notes=tuple(notes),
+    )
+
+
+def _owners(frames: Sequence[FrameEntry], starts: Int64Array, total: int) -> Int64Array:
+    """Return the confirmed track that claims each of the ``total`` detections, -1 for none."""
+    owners = np.full(total, -1, np.int64)
+    for frame, start in zip(frames, starts.tolist(), strict=False):
+        for row, track_id, state in zip(frame.track_rows, frame.track_ids, frame.track_states, strict=True):
+            if state == CONFIRMED:
+                owners[start + row] = track_id
+    return owners
+
+
+def _settings(recorded: TapeFile) -> _Settings:
+    try:
+        return msgspec.convert(recorded.header.settings, _Settings)
+    except msgspec.ValidationError as error:
+        raise SourceOpenError(f"'{recorded.path}' holds settings that cannot be: {_reason(error)}.") from error
 
 
 # --- MOTChallenge ---

@@ -7,6 +7,7 @@ construction, and are read-only from then on, so values can be shared between th
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal, Protocol
@@ -294,3 +295,5 @@ class RunInfo:
     keypoints: int
     folder: Path | None
     """The run's folder, which exists; None where the run has none (``--out -``, or as a library)."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """Of the run, by section and name, as in its metrics; empty where nobody knows."""

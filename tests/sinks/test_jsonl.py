@@ -89,7 +89,9 @@ def test_a_full_disk_leaves_complete_lines(tmp_path: Path) -> None:
             fill(file)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-        file.close()
     kept = lines(tmp_path / "x.jsonl")
     assert [line["number"] for line in kept] == list(range(len(kept)))
     assert len(kept) > 5
+    file.write([{"number": len(kept)}])
+    file.close()
+    assert [line["number"] for line in lines(tmp_path / "x.jsonl")] == list(range(len(kept) + 1))

@@ -35,7 +35,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("tape", metavar="TAPE", help="a run's folder or detections.jsonl, or a MOT det.txt")
+    parser.add_argument("tape", metavar="TAPE", help="a run's folder or detections.jsonl, tape.msgpack, a MOT det.txt")
     parser.add_argument("--stride", type=int, default=1, metavar="K", help="only frames 1, 1+K, 1+2K, ...")
     parser.add_argument("--fps", type=float, metavar="F", help="frame rate of a det.txt without seqinfo.ini (30)")
     parser.add_argument(

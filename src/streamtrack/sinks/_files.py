@@ -71,6 +71,59 @@ def check_at_least_one(option: str, value: int) -> int:
     return value
 
 
+class AppendFile:
+    """A file that grows by whole pieces: what is on disk ends with a complete one at every moment."""
+
+    def __init__(self, path: Path, *, fsync: bool = False) -> None:
+        """Create the file, or empty it.
+
+        Args:
+            path: where it is.
+            fsync: wait after every piece until it is on the disk, so that a power cut loses none; otherwise only the
+                end of the run's process loses none.
+
+        Raises:
+            SinkError: the disk refused.
+        """
+        self._path = path
+        self._fsync = fsync
+        self.size = 0
+        """Bytes on disk."""
+        try:
+            # Unbuffered: what write() took is with the operating system, and a run that dies loses nothing.
+            self._file = path.open("wb", buffering=0)
+        except OSError as error:
+            raise SinkError(f"Cannot create '{path}': {error.strerror}. Choose another folder with --out.") from error
+
+    def write(self, piece: bytes) -> None:
+        """Append one piece.
+
+        Raises:
+            SinkError: the disk is full or the file cannot be written; the pieces before stay, nothing of this one does.
+        """
+        if not piece:
+            return
+        try:
+            written = self._file.write(piece)
+            while written < len(piece):
+                written += self._file.write(piece[written:])
+            if self._fsync:
+                os.fsync(self._file.fileno())
+        except OSError as error:
+            self._file.truncate(self.size)
+            # What is written after room was made must not leave a hole of zeros behind.
+            self._file.seek(self.size)
+            raise SinkError(
+                f"Cannot write '{self._path}': {error.strerror}. What was written before is complete; "
+                "free some space or choose another folder with --out."
+            ) from error
+        self.size += len(piece)
+
+    def close(self) -> None:
+        """Close the file. May be called again."""
+        self._file.close()
+
+
 @contextmanager
 def translating(path: Path) -> Iterator[None]:
     """Turn any ``OSError`` met in writing ``path`` into a ``SinkError`` that says what to do."""

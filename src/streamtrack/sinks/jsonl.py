@@ -11,7 +11,7 @@ import msgspec
 
 from streamtrack.errors import SinkError
 from streamtrack.records import SAMPLES_PER_TRACK, TrackLedger, detection_records, frame_record
-from streamtrack.sinks._files import check_at_least_one
+from streamtrack.sinks._files import AppendFile, check_at_least_one
 from streamtrack.types import Result, RunInfo
 
 
@@ -19,14 +19,13 @@ class LineFile:
     """A file of JSON lines in which every line is complete at every moment."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        """Create the file, or empty it.
+
+        Raises:
+            SinkError: the disk refused.
+        """
         self._encoder = msgspec.json.Encoder()
-        self._complete = 0
-        try:
-            # Unbuffered: what write() took is with the operating system, and a run that dies loses nothing.
-            self._file = path.open("wb", buffering=0)
-        except OSError as error:
-            raise SinkError(f"Cannot create '{path}': {error.strerror}. Choose another folder with --out.") from error
+        self._file = AppendFile(path)
 
     def write(self, records: Iterable[Any]) -> None:
         """Append one line per record.
@@ -35,20 +34,7 @@ class LineFile:
             SinkError: the disk is full or the file cannot be written; lines written before stay complete.
         """
         # A list: msgspec 0.22 never lets go of any other iterable.
-        data = self._encoder.encode_lines(list(records))
-        if not data:
-            return
-        try:
-            written = self._file.write(data)
-            while written < len(data):
-                written += self._file.write(data[written:])
-        except OSError as error:
-            self._file.truncate(self._complete)
-            raise SinkError(
-                f"Cannot write '{self._path}': {error.strerror}. What was written before is complete; "
-                "free some space or choose another folder with --out."
-            ) from error
-        self._complete += len(data)
+        self._file.write(self._encoder.encode_lines(list(records)))
 
     def close(self) -> None:
         """Close the file."""

@@ -38,7 +38,8 @@ class ReplaySource:
         """Take note of what to replay.
 
         Args:
-            uri: a run's folder or its ``detections.jsonl``; a MOTChallenge ``det.txt`` or the folder of its sequence.
+            uri: a run's folder, its ``detections.jsonl`` or its ``tape.msgpack``; a MOTChallenge ``det.txt`` or the
+                folder of its sequence.
             options: what any source is asked for; stride and fps choose among the recorded frames.
             speed: how many seconds of media to replay in one: 1 at the pace of the recording; 0 as fast as may be.
 

@@ -14,6 +14,7 @@ from streamtrack.types import (
     LOST,
     NS_PER_S,
     TENTATIVE,
+    BoxCounts,
     Detections,
     Frame,
     Result,
@@ -139,3 +140,54 @@ def walk(
                 (fresh if n == born else lost if (n + k) % 5 == 4 else seen).append(entry)
         frame = make_frame(n * stride, width=width, height=height)
         yield make_result(frame, seen, lost=lost, tentative=fresh, ended=ended, keypoints=keypoints)
+
+
+def random_results(seed: int, frames: int, *, keypoints: int = 5, live: bool = False) -> Iterator[Result]:
+    """Yield results that hold any values that may occur, for what must give back exactly what it was given.
+
+    Args:
+        seed: the same seed, the same results.
+        frames: how many.
+        keypoints: per detection.
+        live: whether frames say when they were captured.
+    """
+    random = np.random.default_rng(seed)
+    picture = ArrayPicture(np.zeros((240, 320, 3), np.uint8))
+    index, pts_ns, known = -1, -1, list[int]()
+    for _ in range(frames):
+        index += int(random.integers(1, 10))
+        pts_ns += int(random.integers(1, 2**40))
+        captured_ns = 1_760_000_000 * NS_PER_S + pts_ns if live else None
+        frame = Frame(index, pts_ns, int(random.integers(1, 8000)), int(random.integers(1, 8000)), picture, captured_ns)
+        count = int(random.integers(0, 5))
+        found = Detections(
+            random.normal(0, 10.0 ** random.integers(-3, 6), (count, 4)).astype(np.float32),
+            random.random(count, np.float32),
+            random.integers(0, 90, count, np.int32),
+            random.normal(0, 1000, (count, keypoints, 2)).astype(np.float32),
+        )
+        tracks = _random_tracks(random, count, known)
+        known = sorted({*known, *tracks.ids.tolist()} - set(tracks.ended.tolist()))
+        age_ms = float(random.random()) if live else None
+        counts = BoxCounts(*random.integers(0, 1000, 5).tolist()) if index % 2 else None
+        yield Result(frame, found, tracks, bool(random.integers(0, 2)), age_ms, counts)
+
+
+def _random_tracks(random: np.random.Generator, detections: int, known: Sequence[int]) -> TrackUpdate:
+    """Return tracks of which some are new, some claim one of the detections, and some of the ``known`` have ended."""
+    fate = random.integers(0, 4, len(known))
+    fresh = max(known, default=0) + np.arange(1, 1 + random.integers(0, 3)) * 2**20
+    ids = np.concatenate([np.array(known, np.int64)[fate > 0], fresh.astype(np.int64)])
+    rows = np.full(len(ids), -1, np.int32)
+    claimed = random.permutation(min(detections, len(ids)))
+    rows[: len(claimed)] = claimed
+    states = np.where(rows >= 0, random.choice([TENTATIVE, CONFIRMED], len(ids)), LOST).astype(np.uint8)
+    return TrackUpdate(
+        ids=ids,
+        boxes=random.normal(0, 1000, (len(ids), 4)).astype(np.float32),
+        scores=random.random(len(ids), np.float32),
+        classes=random.integers(0, 90, len(ids), np.int32),
+        states=states,
+        rows=rows,
+        ended=np.array(known, np.int64)[fate == 0],
+    )
