@@ -1,8 +1,10 @@
+from typing import NamedTuple
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamtrack.throttle import Throttle
+from streamtrack.throttle import Throttle, Windows, interval_ns
 
 turns = st.lists(st.tuples(st.integers(1, 4), st.integers(0, 10**9)), max_size=60)
 
@@ -58,3 +60,80 @@ def test_forgotten_tracks_cost_no_memory_and_start_afresh(seen: set[int], ended:
 def test_a_negative_interval_is_refused() -> None:
     with pytest.raises(ValueError, match="0 ns or more"):
         Throttle(-1)
+
+
+class Offer(NamedTuple):
+    track: int
+    pts_ns: int
+    quality: float
+
+
+steps = st.lists(st.tuples(st.integers(1, 3), st.integers(0, 400), st.sampled_from([0.0, 0.2, 0.5, 0.9])), max_size=60)
+
+
+def naive_windows(history: list[Offer], interval_ns: int) -> list[Offer]:
+    """The rule itself: cut each track's offers into windows from their first on, and take the best of each."""
+    best = []
+    for track in {offer.track for offer in history}:
+        left = [offer for offer in history if offer.track == track]
+        while left:
+            end = left[0].pts_ns + max(interval_ns, 1)
+            inside = [offer for offer in left if offer.pts_ns < end]
+            left = left[len(inside) :]
+            best.append(max(inside, key=lambda offer: offer.quality))
+    return sorted(best)
+
+
+@given(steps, st.integers(0, 1000))
+def test_each_window_of_each_track_gives_its_best(moves: list[tuple[int, int, float]], interval_ns: int) -> None:
+    clock, history, found = 0, [], []
+    windows = Windows[Offer](interval_ns)
+    for track, step, quality in moves:
+        clock += 1 + step
+        offer = Offer(track, clock, quality)
+        history.append(offer)
+        found += windows.over(clock)
+        expected = windows.beats(track, quality)
+        assert windows.offer(track, clock, quality, lambda offer=offer: offer) == expected
+    found += windows.close()
+    assert sorted(found) == naive_windows(history, interval_ns)
+    assert {offer.track for offer in found} == {offer.track for offer in history}, "at least one of each track"
+    assert len(windows) == 0
+
+
+def test_what_is_worse_is_not_even_made() -> None:
+    windows = Windows[str](100)
+    assert windows.offer(1, 0, 0.5, lambda: "first")
+    assert not windows.offer(1, 10, 0.5, lambda: pytest.fail("made in vain"))
+    assert windows.offer(1, 20, 0.6, lambda: "better")
+    assert not windows.offer(1, 30, 0.9, lambda: None), "nothing replaces nothing"
+    assert not windows.offer(2, 30, 0.9, lambda: None)
+    assert windows.over(99) == []
+    assert windows.over(100) == ["better"], "a window lasts from its first offer, not from its best"
+    assert len(windows) == 0
+
+
+def test_windows_of_ended_tracks_are_closed_early_and_others_go_on() -> None:
+    windows = Windows[int](100)
+    for track in (1, 2, 3):
+        windows.offer(track, 0, 0.5, lambda track=track: track)
+    assert windows.close([3, 9, 1]) == [3, 1]
+    assert windows.over(100) == [2]
+
+
+@pytest.mark.parametrize("stride", [1, 2, 5, 6, 7])
+def test_windows_of_30_frames_do_not_alias_with_the_stride(stride: int) -> None:
+    rate = 30000 / 1001
+    windows = Windows[int](interval_ns(30, rate))
+    best = []
+    for index in range(0, 600, stride):
+        pts_ns = round(index / rate * 1e9)
+        best += windows.over(pts_ns)
+        windows.offer(1, pts_ns, 0.5, lambda index=index: index)
+    assert best == list(range(0, 600, -(-30 // stride) * stride))[: len(best)]
+    assert len(best) >= 570 // (-(-30 // stride) * stride)
+
+
+def test_a_negative_window_is_refused() -> None:
+    with pytest.raises(ValueError, match="0 ns or more"):
+        Windows[int](-1)

@@ -1,4 +1,4 @@
-"""Which tracks are due for a crop, an embedding or a sample: at most one per track and interval of media time.
+"""Which tracks are due for a crop or an embedding: at most one per track and interval of media time.
 
 Pure and driven by timestamps, so that the answer does not depend on how fast the pipeline runs. What counts is the
 time since the last one of the same track; ``index % n`` would alias with a stride (every 8th frame of every 6th fires
@@ -7,12 +7,21 @@ every 24th).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Generic, NamedTuple, TypeVar
 
 from streamtrack.types import NS_PER_S
 
 FALLBACK_RATE = 25.0
 """Frames a second assumed of a source that cannot tell its own, to turn frames into time."""
+
+T = TypeVar("T")
+
+
+def interval_ns(frames: float, rate: float) -> int:
+    """Return how long ``frames`` source frames last in ns of media, at ``rate`` frames a second (0.0: unknown)."""
+    # Half a frame short: rounding and jitter of timestamps must not push a frame over into the next one's turn.
+    return round(max(0.0, frames - 0.5) / (rate or FALLBACK_RATE) * NS_PER_S)
 
 
 class Throttle:
@@ -32,8 +41,7 @@ class Throttle:
     @classmethod
     def every_frames(cls, frames: float, rate: float) -> Throttle:
         """Return a throttle of one in ``frames`` source frames, at ``rate`` frames a second (0.0: unknown)."""
-        # Half a frame short: rounding and jitter of timestamps must not push a frame over into the next one's turn.
-        return cls(round(max(0.0, frames - 0.5) / (rate or FALLBACK_RATE) * NS_PER_S))
+        return cls(interval_ns(frames, rate))
 
     def __len__(self) -> int:
         return len(self._last_ns)
@@ -50,3 +58,61 @@ class Throttle:
         """Drop tracks that ended, so that memory follows the tracks alive and not those ever seen."""
         for track_id in track_ids:
             self._last_ns.pop(int(track_id), None)
+
+
+class _Window(NamedTuple, Generic[T]):
+    opened_ns: int
+    quality: float
+    best: T
+
+
+class Windows(Generic[T]):
+    """Keeps the best of what each track offers within each interval of media time.
+
+    A track's first offer opens its first window, and the first one after that window was over the next: every offer is
+    in exactly one window, and every window gives exactly one thing.
+    """
+
+    def __init__(self, interval_ns: int) -> None:
+        """Let a window last ``interval_ns`` of media time; 0 gives every offer a window of its own.
+
+        Raises:
+            ValueError: the interval is negative.
+        """
+        if interval_ns < 0:
+            raise ValueError(f"interval must be 0 ns or more, got {interval_ns}")
+        self.interval_ns = interval_ns
+        self._open: dict[int, _Window[T]] = {}
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def over(self, pts_ns: int) -> list[T]:
+        """Close the windows that are over at ``pts_ns``, whether their track is still seen or not.
+
+        To be called with each frame before its offers are made; returns the best of each.
+        """
+        return self.close(
+            [track for track, window in self._open.items() if pts_ns - window.opened_ns >= self.interval_ns]
+        )
+
+    def beats(self, track_id: int, quality: float) -> bool:
+        """Tell whether an offer of this quality would be kept; of equals the earlier one is."""
+        window = self._open.get(track_id)
+        return window is None or quality > window.quality
+
+    def offer(self, track_id: int, pts_ns: int, quality: float, make: Callable[[], T | None]) -> bool:
+        """Offer what ``make`` returns; it is called only if it would be the best so far. Tell whether it was kept.
+
+        What turns out to be nothing (None) opens no window and replaces nothing.
+        """
+        if not self.beats(track_id, quality) or (best := make()) is None:
+            return False
+        window = self._open.get(track_id)
+        self._open[track_id] = _Window(window.opened_ns if window else pts_ns, quality, best)
+        return True
+
+    def close(self, track_ids: Iterable[int] | None = None) -> list[T]:
+        """Close the windows of these tracks, or of all, before their time; return the best of each."""
+        tracks = list(self._open) if track_ids is None else track_ids
+        return [self._open.pop(track).best for track in tracks if track in self._open]

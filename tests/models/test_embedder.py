@@ -222,6 +222,34 @@ def test_a_batch_gives_what_its_items_give_alone(batch: int) -> None:
     assert stats.inference_s > 0
 
 
+@pytest.mark.parametrize("channels", ["rgb", "bgr"])
+def test_what_was_prepared_gives_what_its_item_gives(channels: str) -> None:
+    """Also long after its frame is gone, and in another order."""
+    spec = msgspec.structs.replace(SMALL, channels=channels, mean=(10.0, 20.0, 30.0), scale=(1.0, 0.5, 2.0))
+    embedder, other = load(MeanSession(), spec, batch=3), load(MeanSession(), spec, batch=3)
+    items = items_of(9)
+    expected = embedder.embed(items)
+    prepared = [other.prepare(item) for item in items]
+    assert [row for row, each in enumerate(prepared) if each is None] == [2]
+    found = other.embed_prepared([each for each in prepared[::-1] if each is not None])
+    np.testing.assert_array_equal(found, np.delete(expected, 2, axis=0)[::-1])
+    assert [getattr(other.stats, name) for name in ("items", "aligned", "unseen", "unusable")] == [9, 4, 1, 0]
+    assert other.stats.batches == 3
+    assert load(MeanSession()).embed_prepared([]).shape == (0, 6)
+
+
+@pytest.mark.parametrize("channels", ["rgb", "bgr"])
+@pytest.mark.parametrize("family", ["sface", "arcface", "reid"])
+def test_what_the_model_sees_can_be_looked_at(channels: str, family: str) -> None:
+    embedder = load(MeanSession(), msgspec.structs.replace(EMBEDDINGS[family], channels=channels))
+    prepared = embedder.prepare((frame_of(quarters()), box(26, 16, 54, 44), None))
+    assert prepared is not None
+    shown = embedder.shown(prepared)
+    assert (shown.shape, shown.dtype, shown.flags.c_contiguous) == ((28, 28, 3), np.uint8, True)
+    corners = shown[[2, 2, -3, -3], [2, -3, 2, -3]].tolist()
+    assert corners == [[250, 0, 0], [0, 200, 0], [0, 0, 150], [99, 9, 199]]
+
+
 def test_nothing_to_embed_runs_nothing() -> None:
     session = MeanSession()
     assert load(session).embed([]).shape == (0, 6)
@@ -303,6 +331,14 @@ def test_an_output_that_is_no_vector_is_refused(shape: Shape) -> None:
     with pytest.raises(ModelLoadError, match=r"has no output that is a vector .*: found v .*; export it"):
         load(session)
     assert session.closed == 1
+
+
+def test_a_detector_is_told_from_an_embedder_of_the_wrong_shape() -> None:
+    outputs = [
+        (name, (None, channels, 7, 7)) for name, channels in (("heat", 1), ("scale", 2), ("offset", 2), ("l", 10))
+    ]
+    with pytest.raises(ModelLoadError, match="it looks like a centerface detector, which is for --model"):
+        load(MeanSession(outputs=outputs))
 
 
 class FailingSession(MeanSession):

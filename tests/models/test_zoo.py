@@ -176,7 +176,7 @@ def test_the_head_that_a_zoo_model_has_may_be_said(network: Any, tmp_path: Path)
 
 def test_an_embedder_is_no_detector(tmp_path: Path) -> None:
     assert names_of("detector") == ("yunet", "centerface", "yolox", "nanodet")
-    with pytest.raises(ConfigError, match=r"'sface' is an embedder .* --embed-model sface, and a detector as --model"):
+    with pytest.raises(ConfigError, match=r"'sface' is an embedder .* --embedder sface, and a detector as --model"):
         resolve("sface", None, tmp_path, say=refuse)
     with pytest.raises(ConfigError) as caught:
         resolve("other", None, tmp_path, say=refuse)
@@ -212,7 +212,7 @@ def test_an_embedder_by_path_takes_its_head(tmp_path: Path, head: str | None, ex
     [
         ("sfase", None, r"no embedder 'sfase'\. Did you mean 'sface'\? Known are sface, youtureid, or the path of"),
         ("none/x.onnx", None, r"no embedder 'none/x\.onnx'\. Known are sface"),
-        ("sface", "arcface", r"--embed-head arcface is for a model given by path; 'sface' brings its own"),
+        ("sface", "arcface", r"--embedder-head arcface is for a model given by path; 'sface' brings its own"),
         ("yunet", None, r"'yunet' is a detector and gives no vectors\. Embedders are sface, youtureid"),
     ],
 )

@@ -33,6 +33,8 @@ from streamtrack.models.spec import ModelSpec
 from streamtrack.params import DetectorParams
 from streamtrack.types import BoxCounts, Detections, Float32Array, Frame, Int32Array, Int64Array
 
+_VECTOR_RANK = 2
+
 
 @dataclass(slots=True)
 class DetectorStats:
@@ -279,8 +281,10 @@ def _recognised(spec: ModelSpec, session: Session, model: Path) -> ModelSpec:
         outputs, input_hw = _tried(spec, session)
         heads = fitting(outputs, input_hw)
     if not heads:
+        single = len(outputs) == 1 and len(outputs[0][1]) == _VECTOR_RANK
+        advice = "; one vector a picture is what an embedder gives: name such a model with --embedder" * single
         raise ModelLoadError(
-            f"The outputs of {spec.name} fit no known head: found {_described(outputs)}; {_choices()}."
+            f"The outputs of {spec.name} fit no known head: found {_described(outputs)}; {_choices()}{advice}."
         )
     if len(heads) > 1:
         raise ModelLoadError(

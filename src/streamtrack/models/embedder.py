@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 import numpy as np
@@ -20,11 +20,21 @@ from numpy.typing import NDArray
 from streamtrack.api import Backend, BackendOptions, Session
 from streamtrack.errors import ConfigError, InferenceError, ModelLoadError, did_you_mean
 from streamtrack.models.alignment import FACE_POINTS, Similarity, box_place, face_place
+from streamtrack.models.heads import recognise
 from streamtrack.models.spec import ModelSpec
-from streamtrack.types import Float32Array, Frame
+from streamtrack.types import Float32Array, Frame, UInt8Array
 
 Item = tuple[Frame, NDArray[Any], NDArray[Any] | None]
 """What to embed: the frame, the box (x0 y0 x1 y1 px) and the keypoints (K, 2), None where there are none."""
+
+
+class Prepared(NamedTuple):
+    """An item as the model will see it: what can wait for its turn without its frame."""
+
+    picture: Float32Array  # (3, height, width) of the model's input, mean and scale applied
+    aligned: bool
+    """Brought upright by its keypoints."""
+
 
 AUTO: Final = "auto"
 """As ``ModelSpec.head``: the model's input and outputs shall tell."""
@@ -173,6 +183,43 @@ class Embedder:
             self._embed(items[start : start + self.batch_size], vectors[start : start + self.batch_size])
         return vectors
 
+    def prepare(self, item: Item) -> Prepared | None:
+        """Return what ``embed_prepared`` needs of an item, or None where nothing of its box is in the frame.
+
+        Its frame, which may pin a decoder's memory, is needed no more.
+        """
+        started = perf_counter()
+        picture = np.empty((3, *self.input_hw), np.float32)
+        aligned = self._write(item, picture)
+        self.stats.preprocess_s += perf_counter() - started
+        if aligned is None:
+            self.stats.items += 1
+            self.stats.unseen += 1
+            return None
+        return Prepared(picture, aligned)
+
+    def embed_prepared(self, prepared: Sequence[Prepared]) -> Float32Array:
+        """Return the vector of each, as ``embed`` would have; what was prepared and is never embedded counts nowhere.
+
+        Raises:
+            InferenceError: the model failed to run.
+        """
+        vectors = np.zeros((len(prepared), self.dimension), np.float32)
+        for start in range(0, len(prepared), self.batch_size):
+            batch = prepared[start : start + self.batch_size]
+            for row, each in enumerate(batch):
+                self._input[row] = each.picture
+            self.stats.items += len(batch)
+            self.stats.aligned += sum(each.aligned for each in batch)
+            vectors[start : start + len(batch)] = self._run(len(batch))
+        return vectors
+
+    def shown(self, prepared: Prepared) -> UInt8Array:
+        """Return what the model sees as a picture for people, RGB (height, width, 3)."""
+        mean, scale = (np.asarray(value, np.float32).reshape(-1, 1, 1) for value in (self.spec.mean, self.spec.scale))
+        levels = np.clip(np.rint(prepared.picture / scale + mean), 0, 255).astype(np.uint8)
+        return np.ascontiguousarray((levels[::-1] if self.spec.channels == "bgr" else levels).transpose(1, 2, 0))
+
     def close(self) -> None:
         """Release the session."""
         self._session.close()
@@ -181,37 +228,42 @@ class Embedder:
         started = perf_counter()
         rows: list[int] = []
         for row, item in enumerate(items):
-            if self._write(item, self._input[len(rows)]):
+            aligned = self._write(item, self._input[len(rows)])
+            if aligned is not None:
                 rows.append(row)
+                self.stats.aligned += aligned
         self.stats.items += len(items)
         self.stats.unseen += len(items) - len(rows)
-        prepared = perf_counter()
-        self.stats.preprocess_s += prepared - started
-        if not rows:
-            return
-        found = self._session.run(self._input[: len(rows)])[self._output]
-        if found.size != len(rows) * self.dimension:
+        self.stats.preprocess_s += perf_counter() - started
+        if rows:
+            vectors[rows] = self._run(len(rows))
+
+    def _run(self, count: int) -> Float32Array:
+        """Return the vectors of the first ``count`` pictures of the input."""
+        started = perf_counter()
+        found = self._session.run(self._input[:count])[self._output]
+        if found.size != count * self.dimension:
             raise InferenceError(
-                f"{self.spec.name} gave {found.shape} for {len(rows)} crops where vectors of {self.dimension} were "
+                f"{self.spec.name} gave {found.shape} for {count} crops where vectors of {self.dimension} were "
                 "expected."
             )
-        vectors[rows] = unit(found.reshape(len(rows), self.dimension))
-        self.stats.unusable += len(rows) - int(vectors[rows].any(axis=1).sum())
+        vectors = unit(found.reshape(count, self.dimension))
+        self.stats.unusable += count - int(vectors.any(axis=1).sum())
         self.stats.batches += 1
-        self.stats.inference_s += perf_counter() - prepared
+        self.stats.inference_s += perf_counter() - started
+        return vectors
 
-    def _write(self, item: Item, out: Float32Array) -> bool:
-        """Write the crop of an item; return whether any of it is in the frame."""
+    def _write(self, item: Item, out: Float32Array) -> bool | None:
+        """Write the crop of an item; return whether it was aligned, or None where nothing of it is in the frame."""
         frame, box, keypoints = item
         aligned = self._aligned(keypoints)
         if aligned is not None and self._warper.write(frame, aligned, out):
-            self.stats.aligned += 1
             return True
         x0, y0, x1, y1 = (float(v) for v in box)
         # What is not a number compares as False.
         if not (max(x0, 0.0) < min(x1, frame.width) and max(y0, 0.0) < min(y1, frame.height)):
-            return False
-        return self._warper.write(frame, box_place(box, *self.input_hw, BOX_PAD), out)
+            return None
+        return False if self._warper.write(frame, box_place(box, *self.input_hw, BOX_PAD), out) else None
 
     def _aligned(self, keypoints: NDArray[Any] | None) -> Similarity | None:
         points = len(FACE_POINTS)
@@ -258,10 +310,13 @@ def _vector_output(spec: ModelSpec, session: Session, input_hw: tuple[int, int])
     if len(vectors) != 1:
         listed = ", ".join(f"{name} {_shown(shape)}" for name, shape in shapes.items())
         wrong = "has no output that is" if not vectors else f"has {len(vectors)} outputs that may be"
-        raise ModelLoadError(
-            f"{spec.name} {wrong} a vector (batch, dimension): found {listed}; export it with the embedding as its "
-            "only output."
+        detector = recognise(tuple(shapes.items()))
+        advice = (
+            f"it looks like a {detector} detector, which is for --model"
+            if detector
+            else "export it with the embedding as its only output"
         )
+        raise ModelLoadError(f"{spec.name} {wrong} a vector (batch, dimension): found {listed}; {advice}.")
     return next(iter(vectors.items()))
 
 

@@ -1,4 +1,4 @@
-"""The models streamtrack knows by name, and how a ``--model`` or ``--embed-model`` becomes a file on disk."""
+"""The models streamtrack knows by name, and how a ``--model`` or ``--embedder`` becomes a file on disk."""
 
 from __future__ import annotations
 
@@ -170,7 +170,7 @@ def resolve(model: str, head: str | None, cache_dir: Path, *, say: Callable[[str
     detectors = names_of("detector")
     if model in ZOO and model not in detectors:
         raise ConfigError(
-            f"'{model}' is an embedder and detects nothing: give it as --embed-model {model}, "
+            f"'{model}' is an embedder and detects nothing: give it as --embedder {model}, "
             f"and a detector as --model ({', '.join((AUTO, *detectors))})."
         )
     if model == AUTO or model in ZOO:
@@ -206,7 +206,7 @@ def resolve_embedder(model: str, head: str | None, cache_dir: Path) -> ResolvedM
     known = names_of("embedder")
     if model in known:
         if head not in (None, AUTO, ZOO[model].spec.head):
-            raise ConfigError(f"--embed-head {head} is for a model given by path; '{model}' brings its own.")
+            raise ConfigError(f"--embedder-head {head} is for a model given by path; '{model}' brings its own.")
         return _fetched(model, cache_dir)
     if model in ZOO:
         raise ConfigError(f"'{model}' is a detector and gives no vectors. Embedders are {', '.join(known)}.")
