@@ -71,6 +71,8 @@ MAY_IMPORT = {
     # It is around any other source.
     "sources.chaos": Row(f"{VALUES} sources plugins", "numpy av msgspec"),
     "sinks": Row(f"{VALUES} records throttle folder quality tapefile", "numpy msgspec simplejpeg av PIL"),
+    # It is given the embedder it drives.
+    "sinks.embeddings": Row(f"{VALUES} sinks records throttle quality models", "numpy"),
     "motchallenge": Row("errors", "numpy"),
     "tapefile": Row("types errors records", "numpy msgspec"),
     "tape": Row("types errors records folder motchallenge tapefile", "numpy msgspec"),

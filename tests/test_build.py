@@ -13,9 +13,9 @@ import streamtrack
 from streamtrack import Progress, SinkError
 from streamtrack.errors import ConfigError, ModelLoadError, SourceOpenError
 from streamtrack.metrics import Metrics
-from streamtrack.records import DetectionRecord, FrameRecord, TrackRecord
+from streamtrack.records import DetectionRecord, FaceRecord, FrameRecord, TrackRecord
 from streamtrack.testing.clips import write_clip
-from streamtrack.testing.models import SIDE, square_frames, write_square_detector
+from streamtrack.testing.models import SIDE, square_frames, write_quarters_embedder, write_square_detector
 
 FRAMES = 60
 PATHS = [(40.0, 60.0, 4.0, 0.0), (500.0, 250.0, -3.0, 1.0)]
@@ -248,3 +248,131 @@ def test_where_kernels_are_kept_is_said_if_it_is_not_the_usual_place(
     with streamtrack.Pipeline(clip, model=model, stride=30, say=said.append) as pipeline:
         list(pipeline)
     assert said == ["kernels are kept elsewhere"]
+
+
+# --- embeddings ---
+
+
+@pytest.fixture(scope="session")
+def embedder(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(write_quarters_embedder(tmp_path_factory.mktemp("embedder") / "quarters.onnx"))
+
+
+QUICK = {"output.save_frames": False, "runtime.device": "cpu"}
+
+
+def faces(folder: Path) -> list[FaceRecord]:
+    return [msgspec.json.decode(line, type=FaceRecord) for line in (folder / "faces.jsonl").read_bytes().splitlines()]
+
+
+def test_a_run_with_an_embedder_leaves_vectors_that_agree_with_its_records(
+    clip: Path, model: str, embedder: str, tmp_path: Path
+) -> None:
+    settings = {**QUICK, "embedder.model": embedder, "embedder.every_frames": 20, "embedder.batch_size": 2}
+    out = tmp_path / "run"
+    summary = streamtrack.run(clip, model=model, stride=1, out=out, set=settings)
+    vectors, records = np.load(out / "faces.npy", mmap_mode="r"), faces(out)
+    assert vectors.shape == (6, 12)
+    assert [record.track_id for record in records].count(1) == 3
+    assert [record.frame_idx // 20 for record in records if record.track_id == 1] == [0, 1, 2]
+    detections = lines(out / "detections.jsonl", DetectionRecord)
+    seen = {(d.frame_idx, d.track_id): (d.bbox, d.conf, d.landmarks, d.ts_s) for d in detections}  # type: ignore[attr-defined]
+    for record in records:
+        told = (record.bbox, record.conf, record.landmarks, record.ts_s)
+        assert told == seen[record.frame_idx, record.track_id]
+        assert record.crop is not None
+        assert (out / record.crop).is_file()
+    assert np.load(out / "tracks.npy").shape == (2, 12)
+    made = summary.metrics.embedder
+    assert made is not None
+    assert (made.name, made.dimension, made.batch_size, made.device, made.head) == ("quarters", 12, 2, "cpu", "arcface")
+    assert (len(made.sha256), made.backend, made.passed_over) == (64, "onnx", ())
+    assert made.prepare_ms > 0
+    assert made.inference_ms > 0
+    assert summary.metrics.sinks["embeddings"] == {
+        "pictures": 120, "unseen": 0, "outdone": 114, "unusable": 0, "embedded": 6, "aligned": 0, "tracks": 2,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("stage", ["detector.batch_size", "runtime.queue_size", "embedder.batch_size"])
+def test_vectors_are_the_same_whatever_the_sizes(
+    clip: Path, model: str, embedder: str, tmp_path: Path, stage: str
+) -> None:
+    settings = {**QUICK, "embedder.model": embedder, "embedder.every_frames": 10}
+    streamtrack.run(clip, model=model, stride=3, out=tmp_path / "a", set=settings)
+    streamtrack.run(clip, model=model, stride=3, out=tmp_path / "b", set={**settings, stage: 7})
+    for name in ("faces.npy", "faces.jsonl", "tracks.npy", "tracks_index.jsonl"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+
+def test_nothing_is_embedded_unless_somebody_asks(clip: Path, model: str, tmp_path: Path) -> None:
+    summary = streamtrack.run(clip, model=model, stride=30, out=tmp_path / "run", set=QUICK)
+    assert summary.metrics.embedder is None
+    assert not list((tmp_path / "run").glob("*.npy"))
+
+
+def test_the_sink_by_name_takes_the_embedder_and_its_own_options(
+    clip: Path, model: str, embedder: str, tmp_path: Path
+) -> None:
+    settings, sinks = {**QUICK, "embedder.model": embedder}, ["embeddings:every_frames=0,save_faces=false"]
+    streamtrack.run(clip, model=model, stride=6, out=tmp_path / "run", set=settings, sinks=sinks)
+    assert [record.crop for record in faces(tmp_path / "run")] == [None] * 20
+
+
+def test_a_detector_as_embedder_ends_the_run_before_the_first_frame(clip: Path, model: str, tmp_path: Path) -> None:
+    with pytest.raises(ModelLoadError, match=r"squares .*(centerface detector|as an embedder)"):
+        streamtrack.run(clip, model=model, out=tmp_path / "run", set={**QUICK, "embedder.model": model})
+    metrics = json.loads((tmp_path / "run" / "track_metrics.json").read_text())
+    assert (metrics["status"], metrics["totals"]["frames_processed"]) == ("failed", 0)
+    assert not list((tmp_path / "run").glob("*.npy"))
+
+
+def test_an_embedder_as_detector_says_where_it_belongs(clip: Path, embedder: str) -> None:
+    with pytest.raises(ModelLoadError, match="an embedder gives: name such a model with --embedder"):
+        streamtrack.run(clip, model=embedder, set=QUICK)
+
+
+@pytest.mark.parametrize(
+    ("out", "chosen", "sinks", "words"),
+    [
+        (False, True, [], "name one with --out"),
+        (True, False, ["embeddings"], "choose it with --embedder"),
+        (True, True, ["embeddings:save_face=no"], "Did you mean 'save_faces'"),
+    ],
+)
+def test_embeddings_that_cannot_be_are_refused(
+    clip: Path, model: str, embedder: str, tmp_path: Path, out: bool, chosen: bool, sinks: list[str], words: str
+) -> None:
+    settings = QUICK | ({"embedder.model": embedder} if chosen else {})
+    with pytest.raises(ConfigError, match=words):
+        streamtrack.Pipeline(clip, model=model, out=tmp_path / "run" if out else None, set=settings, sinks=sinks)
+
+
+def test_an_embedder_that_aligns_says_once_that_there_are_no_keypoints(
+    clip: Path, model: str, embedder: str, tmp_path: Path
+) -> None:
+    """A recording of a detector that gives none stands for such a detector."""
+    streamtrack.run(clip, model=model, stride=3, out=tmp_path / "tape", set={**QUICK, "output.save_frames": True})
+    records = lines(tmp_path / "tape" / "detections.jsonl", DetectionRecord)
+    bare = [msgspec.json.encode(msgspec.structs.replace(record, landmarks=[])) for record in records]
+    (tmp_path / "tape" / "detections.jsonl").write_bytes(b"\n".join(bare))
+    said: list[str] = []
+    settings = {**QUICK, "embedder.model": embedder}
+    streamtrack.run(f"replay:{tmp_path / 'tape'}", stride=1, out=tmp_path / "run", set=settings, say=said.append)
+    assert [text for text in said if "keypoints" in text] == [
+        "quarters wants faces brought upright by 5 keypoints, and the detector gives none: it sees what is in their "
+        "boxes, which tells people apart less well"
+    ]
+    assert len(faces(tmp_path / "run")) == 4
+
+
+def test_a_replay_embeds_saved_pictures_and_refuses_where_there_are_none(
+    clip: Path, model: str, embedder: str, tmp_path: Path
+) -> None:
+    settings = {**QUICK, "embedder.model": embedder}
+    for name, saved in (("with", True), ("without", False)):
+        streamtrack.run(clip, model=model, stride=3, out=tmp_path / name, set={**QUICK, "output.save_frames": saved})
+    streamtrack.run(f"replay:{tmp_path / 'with'}", stride=1, out=tmp_path / "again", set=settings)
+    assert len(faces(tmp_path / "again")) == 4
+    with pytest.raises(ConfigError, match="has no pictures to embed: record it with --save-frames"):
+        streamtrack.run(f"replay:{tmp_path / 'without'}", out=tmp_path / "never", set=settings)

@@ -131,3 +131,18 @@ def test_the_architecture_page_knows_every_part() -> None:
     names = [p.name if p.suffix else f"{p.name}/" for p in parts if not p.name.startswith("_")]
     assert len(names) > 10
     assert [name for name in names if f"`{name}`" not in text] == []
+
+
+def test_the_shown_way_to_cluster_finds_who_is_who(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Tracks 3, 8 and 5 form a chain, 4 is alone; the last line has no row, as a kill may leave it."""
+    (tmp_path / "out" / "video").mkdir(parents=True)
+    angles = np.radians([0, 100, 55, 110 + 90])
+    np.save(tmp_path / "out/video/tracks.npy", np.stack((np.cos(angles), np.sin(angles)), 1).astype(np.float32))
+    index = "".join(f'{{"track_id":{track}}}\n' for track in (3, 8, 5, 4))
+    (tmp_path / "out/video/tracks_index.jsonl").write_text(index)
+    monkeypatch.chdir(tmp_path)
+    code = BLOCK.findall((ROOT / "docs" / "embeddings.md").read_text(encoding="utf-8"))[1]
+    exec(compile(code, "docs/embeddings.md", "exec"), {})
+    assert capsys.readouterr().out == "{3: 0, 8: 0, 5: 0, 4: 3}\n"

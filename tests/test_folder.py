@@ -29,7 +29,7 @@ def test_one_that_is_not_empty_is_refused_and_untouched(tmp_path: Path) -> None:
 def test_overwrite_removes_a_runs_outputs_and_nothing_else(tmp_path: Path) -> None:
     for name in ("tracks.jsonl", "track_metrics.json", "notes.txt"):
         (tmp_path / name).write_text("x")
-    for name in ("crops", "photos"):
+    for name in ("crops", "faces", "photos"):
         (tmp_path / name / "1").mkdir(parents=True)
     folder.prepare(tmp_path, overwrite=True)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["notes.txt", "photos"]

@@ -422,9 +422,30 @@ def test_a_sink_that_fails_ends_the_run_and_the_others_are_flushed(sinks: int) -
         assert len(sink.frames) == pipeline.totals.frames or len(sink.frames) == pipeline.totals.frames - 1
 
 
-def test_a_sink_that_does_not_open_ends_the_run() -> None:
-    with pytest.raises(SinkError, match="no room"), make(ScriptedSource(500), None, Recorder(fail_open=True)) as p:
-        list(p)
+def test_a_sink_that_does_not_open_raises_on_entry_and_the_others_are_closed() -> None:
+    detector, other = ScriptedDetector(), Recorder()
+    with (
+        pytest.raises(SinkError, match="no room"),
+        make(ScriptedSource(500), detector, other, Recorder(fail_open=True)),
+    ):
+        pytest.fail("entered")
+    assert detector.batches == [], "no frame was lost to a sink that could not take it"
+    assert other.events[-1:] in ([], ["close"])
+
+
+def test_nothing_is_detected_before_every_sink_is_open() -> None:
+    detector, opened = ScriptedDetector(), threading.Event()
+
+    class Slow(Recorder):
+        def open(self, info: RunInfo) -> None:
+            assert not opened.wait(0.05)
+            super().open(info)
+            assert detector.batches == []
+
+    sink = Slow()
+    with make(ScriptedSource(5), detector, Recorder(), sink) as pipeline:
+        assert sink.events == ["open"]
+        assert len(list(pipeline)) == 5
 
 
 def test_a_slow_sink_holds_the_run_back_but_loses_nothing() -> None:

@@ -80,22 +80,22 @@ def naive_windows(history: list[Offer], interval_ns: int) -> list[Offer]:
             end = left[0].pts_ns + max(interval_ns, 1)
             inside = [offer for offer in left if offer.pts_ns < end]
             left = left[len(inside) :]
-            best.append(max(inside, key=lambda offer: offer.quality))
+            best.append(max(inside, key=lambda offer: (offer.quality, offer.pts_ns)))
     return sorted(best)
 
 
 @given(steps, st.integers(0, 1000))
 def test_each_window_of_each_track_gives_its_best(moves: list[tuple[int, int, float]], interval_ns: int) -> None:
-    clock, history, found = 0, [], []
+    clock, outdone, history, found = 0, 0, [], []
     windows = Windows[Offer](interval_ns)
     for track, step, quality in moves:
         clock += 1 + step
         offer = Offer(track, clock, quality)
         history.append(offer)
         found += windows.over(clock)
-        expected = windows.beats(track, quality)
-        assert windows.offer(track, clock, quality, lambda offer=offer: offer) == expected
+        outdone += windows.offer(track, clock, (quality, clock / 9), lambda offer=offer: offer)
     found += windows.close()
+    assert len(found) + outdone == len(history)
     assert sorted(found) == naive_windows(history, interval_ns)
     assert {offer.track for offer in found} == {offer.track for offer in history}, "at least one of each track"
     assert len(windows) == 0
@@ -103,11 +103,11 @@ def test_each_window_of_each_track_gives_its_best(moves: list[tuple[int, int, fl
 
 def test_what_is_worse_is_not_even_made() -> None:
     windows = Windows[str](100)
-    assert windows.offer(1, 0, 0.5, lambda: "first")
-    assert not windows.offer(1, 10, 0.5, lambda: pytest.fail("made in vain"))
-    assert windows.offer(1, 20, 0.6, lambda: "better")
-    assert not windows.offer(1, 30, 0.9, lambda: None), "nothing replaces nothing"
-    assert not windows.offer(2, 30, 0.9, lambda: None)
+    assert windows.offer(1, 0, (0.5, 0.1), lambda: "first") == 0
+    assert windows.offer(1, 10, (0.5, 0.1), lambda: pytest.fail("made in vain")) == 1
+    assert windows.offer(1, 20, (0.5, 0.2), lambda: "better") == 1
+    assert windows.offer(1, 30, (0.9,), lambda: None) == 0, "nothing replaces nothing"
+    assert windows.offer(2, 30, (0.9,), lambda: None) == 0
     assert windows.over(99) == []
     assert windows.over(100) == ["better"], "a window lasts from its first offer, not from its best"
     assert len(windows) == 0
@@ -116,7 +116,7 @@ def test_what_is_worse_is_not_even_made() -> None:
 def test_windows_of_ended_tracks_are_closed_early_and_others_go_on() -> None:
     windows = Windows[int](100)
     for track in (1, 2, 3):
-        windows.offer(track, 0, 0.5, lambda track=track: track)
+        windows.offer(track, 0, (0.5,), lambda track=track: track)
     assert windows.close([3, 9, 1]) == [3, 1]
     assert windows.over(100) == [2]
 
@@ -129,7 +129,7 @@ def test_windows_of_30_frames_do_not_alias_with_the_stride(stride: int) -> None:
     for index in range(0, 600, stride):
         pts_ns = round(index / rate * 1e9)
         best += windows.over(pts_ns)
-        windows.offer(1, pts_ns, 0.5, lambda index=index: index)
+        windows.offer(1, pts_ns, (0.5,), lambda index=index: index)
     assert best == list(range(0, 600, -(-30 // stride) * stride))[: len(best)]
     assert len(best) >= 570 // (-(-30 // stride) * stride)
 

@@ -17,12 +17,13 @@ import msgspec
 from streamtrack import config, folder, registry
 from streamtrack.api import Backend, Sink, Source, SourceOptions
 from streamtrack.doctor.hardware import usable_cores
-from streamtrack.errors import InternalError, SinkError, redact
+from streamtrack.errors import ConfigError, InternalError, SinkError, redact
 from streamtrack.latency import Latency
 from streamtrack.lighting import AdaptiveConfidence
 from streamtrack.linting import Surroundings, lint
 from streamtrack.metrics import (
     DetectorMetrics,
+    EmbedderMetrics,
     Metrics,
     ModelMetrics,
     Progress,
@@ -36,10 +37,11 @@ from streamtrack.metrics import (
     measure_stages,
 )
 from streamtrack.models.detector import Detector
+from streamtrack.models.embedder import Embedder
 from streamtrack.models.parity import CheckedDetector
-from streamtrack.models.zoo import ResolvedModel
+from streamtrack.models.zoo import ResolvedModel, resolve_embedder
 from streamtrack.models.zoo import resolve as resolve_model
-from streamtrack.opening import Opened, Wanted, open_detector
+from streamtrack.opening import Opened, OpenedEmbedder, Wanted, WantedEmbedder, open_detector, open_embedder
 from streamtrack.pacing import Pacer
 from streamtrack.params import TrackerParams
 from streamtrack.pipeline import NEVER_NS, Plan, RecordedDetector, StagePipeline, Stages
@@ -52,6 +54,7 @@ from streamtrack.tracking.tracker import ByteTracker
 from streamtrack.types import NS_PER_S, FeedState, Result, RunInfo, SourceInfo
 
 STDOUT = "-"
+EMBEDDINGS = "embeddings"
 _METRICS_ROOM = 16_384
 """Bytes kept for the metrics from the start, so that they can say that the disk was full."""
 _log = logging.getLogger("streamtrack")
@@ -127,6 +130,8 @@ class Pipeline(StagePipeline):
         self._model: ResolvedModel | None = None
         self._detector: Detector | CheckedDetector | RecordedDetector | None = None
         self._opened: Opened | None = None
+        self._embedding_model: ResolvedModel | None = None
+        self._embedder: OpenedEmbedder | None = None
         self._folder_ready = False
         self._summary: RunSummary | None = None
         self.progress = Progress()
@@ -218,6 +223,9 @@ class Pipeline(StagePipeline):
 
     def _plan(self, info: SourceInfo) -> Plan:
         self._prepare_folder()
+        embedder = self._config.embedder
+        if embedder.model:
+            self._embedding_model = resolve_embedder(embedder.model, embedder.head, config.model_dir())
         if (recorded := getattr(self._source, "detector", None)) is not None:
             return self._plan_replay(info, recorded())
         for finding in lint(self.resolved, _surroundings(info)):
@@ -236,6 +244,10 @@ class Pipeline(StagePipeline):
 
     def _plan_replay(self, info: SourceInfo, recorded: RecordedDetector) -> Plan:
         """Return the plan for a source that brings along what a detector found: no model is needed."""
+        if self._embedding_model and not recorded.pictures:
+            raise ConfigError(
+                f"{info.uri} has no pictures to embed: record it with --save-frames, or replay it without --embedder."
+            )
         for note in recorded.notes:
             self._say(note)
         self._detector = recorded
@@ -266,6 +278,22 @@ class Pipeline(StagePipeline):
         self._detector = self._opened.detector
         return self._opened.detector
 
+    def _open_embedder(self) -> Embedder:
+        model, runtime = self._embedding_model, self._config.runtime
+        if model is None:
+            raise InternalError("There is no embedder to open.")
+        wanted = WantedEmbedder(
+            model, self._config.embedder, runtime, config.cache_dir(), self._say, self._tried.append
+        )
+        opened = self._embedder = open_embedder(wanted)
+        needs, has = opened.embedder.spec.keypoints, self._detector.spec.keypoints if self._detector else 0
+        if needs not in (0, has):
+            self._say(
+                f"{model.name} wants faces brought upright by {needs} keypoints, and the detector gives "
+                f"{has or 'none'}: it sees what is in their boxes, which tells people apart less well"
+            )
+        return opened.embedder
+
     def _make_tracker(self, info: SourceInfo) -> ByteTracker:
         note = cache_note()
         if note:
@@ -286,22 +314,49 @@ class Pipeline(StagePipeline):
 
     def _make_sinks(self, *, to_stdout: bool, extra: Sequence[str | Sink]) -> list[tuple[str, Sink]]:
         output = self._config.output
+        embedder = self._config.embedder
         own = ["stdout"] * to_stdout
+        if embedder.model and self.folder is None:
+            raise ConfigError("Embeddings are files in the run's folder, and there is none: name one with --out.")
         if self.folder is not None:
             own += ["jsonl", *["frames"] * output.save_frames, *["crops"] * output.save_crops]
+            own += [EMBEDDINGS] * bool(embedder.model)
         # One that is asked for takes the place of the run's own: two would write the same files.
         asked = {sink.partition(":")[0] for sink in extra if isinstance(sink, str)}
         wanted = [*(sink for sink in own if sink.partition(":")[0] not in asked), *extra]
         settings = self._sink_settings()
-        return _told_apart([_make_sink(sink, settings) for sink in wanted])
+        return _told_apart([self._make_sink(sink, settings) for sink in wanted])
 
     def _sink_settings(self) -> dict[str, dict[str, Any]]:
         """Return the options that sinks of our own have from the settings; those given with the sink go before them."""
-        output = self._config.output
+        output, embedder = self._config.output, self._config.embedder
         samples = {"samples_per_track": output.samples_per_track}
         jpeg = {"jpeg_quality": output.jpeg_quality}
         crops = msgspec.structs.asdict(self._config.crops)
-        return {"jsonl": samples, "msgpack": samples, "stdout": samples, "frames": jpeg, "crops": jpeg | crops}
+        faces = {"every_frames": embedder.every_frames, "save_faces": embedder.save_faces}
+        return {
+            "jsonl": samples,
+            "msgpack": samples,
+            "stdout": samples,
+            "frames": jpeg,
+            "crops": jpeg | crops,
+            EMBEDDINGS: jpeg | faces,
+        }
+
+    def _make_sink(self, sink: str | Sink, settings: Mapping[str, Mapping[str, Any]]) -> tuple[str, Sink]:
+        if not isinstance(sink, str):
+            return type(sink).__name__, sink
+        name, _, text = sink.partition(":")
+        factory = registry.load("sinks", name)
+        given = config.parse_assignments([pair for pair in text.split(",") if pair])
+        brought: tuple[Any, ...] = ()
+        if name == EMBEDDINGS:
+            if not self._config.embedder.model:
+                raise ConfigError(f"The sink '{name}' needs a model: choose it with --embedder.")
+            brought = (self._open_embedder,)
+        options = convert_options("sink", name, factory, {**settings.get(name, {}), **given})
+        made: Sink = factory(*brought, **options)
+        return name, made
 
     def _conclude(self, error: BaseException | None) -> None:
         status: Status
@@ -360,6 +415,7 @@ class Pipeline(StagePipeline):
             model=ModelMetrics(name=model.name, sha256=model.sha256, source=model.source, note=model.note)
             if model
             else ModelMetrics(name=self._config.detector.model, sha256="", source=""),
+            embedder=self._measure_embedder(),
             profile=self.resolved.profile,
             settings=msgspec.to_builtins(self._config),
             settings_from=self.resolved.origins,
@@ -380,6 +436,27 @@ class Pipeline(StagePipeline):
             speed=self._speed.metrics(),
             limits=measure_limits(self._config.runtime.threads, self._config.runtime.max_fps, self._speed),
             process=measure_process(self._watch, ledger),
+        )
+
+    def _measure_embedder(self) -> EmbedderMetrics | None:
+        model, opened = self._embedding_model, self._embedder
+        if model is None or opened is None:
+            return None
+        embedder, stats = opened.embedder, opened.embedder.stats
+        made = max(stats.items - stats.unseen, 1)
+        return EmbedderMetrics(
+            name=model.name,
+            sha256=model.sha256,
+            source=model.source,
+            head=embedder.spec.head,
+            dimension=embedder.dimension,
+            batch_size=embedder.batch_size,
+            device=embedder.device,
+            backend=opened.candidate.backend,
+            # Most often the reasons are the detector's.
+            passed_over=tuple(each for each in opened.passed if not self._opened or each not in self._opened.passed),
+            prepare_ms=round(1000 * stats.preprocess_s / made, 3),
+            inference_ms=round(1000 * stats.inference_s / made, 3),
         )
 
 
@@ -444,13 +521,3 @@ def _told_apart(sinks: Sequence[tuple[str, Sink]]) -> list[tuple[str, Sink]]:
 def _or_never(seconds: float) -> int:
     """Return ``seconds`` in ns; 0 and what is too long to tell mean never."""
     return min(round(seconds * NS_PER_S), NEVER_NS) or NEVER_NS
-
-
-def _make_sink(sink: str | Sink, settings: Mapping[str, Mapping[str, Any]]) -> tuple[str, Sink]:
-    if not isinstance(sink, str):
-        return type(sink).__name__, sink
-    name, _, text = sink.partition(":")
-    factory = registry.load("sinks", name)
-    given = config.parse_assignments([pair for pair in text.split(",") if pair])
-    made: Sink = factory(**convert_options("sink", name, factory, {**settings.get(name, {}), **given}))
-    return name, made

@@ -19,7 +19,10 @@ FRAMES = "frames.jsonl"
 TRACKS = "tracks.jsonl"
 TAPE = "tape.msgpack"
 # What a run writes, and so all that ``overwrite`` may remove.
-_OUTPUTS = (DETECTIONS, FRAMES, TRACKS, TAPE, "annotated.mp4", "report.png", "crops", "frames", METRICS, PROGRESS)
+_OUTPUTS = (
+    *(DETECTIONS, FRAMES, TRACKS, TAPE, "annotated.mp4", "report.png", "crops", "frames", METRICS, PROGRESS),
+    *("faces.npy", "faces.jsonl", "tracks.npy", "tracks_index.jsonl", "faces"),
+)
 
 
 def prepare(path: Path, *, overwrite: bool) -> Path:

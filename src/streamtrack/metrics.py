@@ -137,6 +137,27 @@ class LimitMetrics(msgspec.Struct, kw_only=True):
     """What was reached, between the first and the last processed frame."""
 
 
+class EmbedderMetrics(msgspec.Struct, kw_only=True):
+    """Which model turned faces into vectors, how it ran, and how long a vector took; what it made is in ``sinks``."""
+
+    name: str
+    sha256: str
+    source: str
+    head: str
+    """How it is fed."""
+    dimension: int
+    """Of its vectors."""
+    batch_size: int
+    device: str
+    backend: str
+    passed_over: tuple[PassedOver, ...] = ()
+    """As of the detector, as far as it was not passed over for it, too."""
+    prepare_ms: float
+    """Wall ms a vector to cut out and align pictures, those of its window that a better one replaced included."""
+    inference_ms: float
+    """Wall ms a vector in the model."""
+
+
 class ProcessMetrics(msgspec.Struct, kw_only=True):
     """The whole process during the run."""
 
@@ -165,6 +186,8 @@ class Metrics(msgspec.Struct, kw_only=True):
     parity: ParityMetrics | None = None
     """How the accelerator compares with the CPU; None on the CPU."""
     model: ModelMetrics
+    embedder: EmbedderMetrics | None = None
+    """None where nothing is embedded."""
     profile: str
     settings: Mapping[str, Any]
     settings_from: Mapping[str, str]

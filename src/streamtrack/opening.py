@@ -1,4 +1,4 @@
-"""Opens the detector of a run: on the device that was chosen, and held against the CPU where that is not the CPU."""
+"""Opens the models of a run on the device that was chosen; a detector is held against the CPU where that is not it."""
 
 from __future__ import annotations
 
@@ -17,12 +17,13 @@ from streamtrack.errors import BackendError, PluginError
 from streamtrack.models.changeover import SlowBackend, WarmStart
 from streamtrack.models.classes import parse_classes
 from streamtrack.models.detector import Detector, load_detector
+from streamtrack.models.embedder import Embedder, load_embedder
 from streamtrack.models.heads import AUTO
 from streamtrack.models.parity import CheckedDetector, GateRules
 from streamtrack.models.spec import ModelSpec
 from streamtrack.models.verdicts import ParityMetrics, Verdicts, key_of
 from streamtrack.models.zoo import ResolvedModel
-from streamtrack.settings import DetectorConfig, RuntimeConfig
+from streamtrack.settings import DetectorConfig, EmbedderConfig, RuntimeConfig
 
 VERDICTS = "parity.json"
 """Where verdicts are remembered, in the cache folder."""
@@ -195,3 +196,51 @@ def _key(wanted: Wanted, candidate: Candidate) -> str:
     asked = (runtime.precision, runtime.threads, settings.batch_size, settings.floor, runtime.parity_frames)
     content = model.sha256 or str(model.path)
     return key_of(content, wanted.spec, *candidate, *asked, *devices.fingerprint())
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedEmbedder:
+    """An embedder, and how it came to be this one."""
+
+    embedder: Embedder
+    candidate: Candidate
+    passed: tuple[PassedOver, ...]
+
+
+class WantedEmbedder(NamedTuple):
+    """Which embedder shall be opened, and how; see ``Wanted``."""
+
+    model: ResolvedModel
+    settings: EmbedderConfig
+    runtime: RuntimeConfig
+    cache_dir: Path | None = None
+    say: Callable[[str], None] = lambda text: None
+    trying: Callable[[Backend], None] = lambda backend: None
+
+
+def open_embedder(wanted: WantedEmbedder) -> OpenedEmbedder:
+    """Return the embedder that ``wanted`` means, on the device a detector would be tried on first.
+
+    It is not held against the CPU: the gate compares boxes. To be called on the thread that will use it.
+
+    Raises:
+        PluginError: the backend that was asked for is not installed.
+        BackendError: nothing can run the model on the device that was asked for, or it is no embedder.
+    """
+    runtime, model = wanted.runtime, wanted.model
+
+    def attempt(candidate: Candidate, backend: Backend) -> Embedder:
+        wanted.trying(backend)
+        options = BackendOptions(
+            device=candidate.device,
+            threads=runtime.threads,
+            precision=runtime.precision,
+            provider=candidate.provider,
+            cache_dir=wanted.cache_dir,
+            say=wanted.say,
+        )
+        return load_embedder(model.path, model.spec, backend, options, wanted.settings.batch_size or None)
+
+    among = devices.candidates(runtime.device, runtime.backend, runtime.provider)
+    choice = devices.choose(among, attempt, tell=wanted.say)
+    return OpenedEmbedder(choice.opened, choice.candidate, choice.passed)

@@ -79,6 +79,8 @@ class RecordedDetector(FrameDetector, Protocol):
     """What they are, in words."""
     notes: Sequence[str]
     """What a person should know, a sentence each."""
+    pictures: bool
+    """Whether frames come with their pixels; else they are grey."""
 
     def is_cut(self, thumbnail: Float32Array, pts_ns: int) -> bool:
         """Return whether a new shot was seen to begin at ``pts_ns``."""
@@ -185,9 +187,9 @@ class Totals:
 class StagePipeline:
     """Runs the stages; iterate it for results.
 
-    ``with StagePipeline(stages) as p: for result in p: ...``. On entry the source is opened and the model loaded, and
-    what goes wrong there is raised there. A slow caller is back-pressure. Leaving the block early stops the run; sinks
-    are flushed in every case. The first error of any thread is raised in the caller.
+    ``with StagePipeline(stages) as p: for result in p: ...``. On entry the source is opened, the model loaded and the
+    sinks are opened, and what goes wrong there is raised there. A slow caller is back-pressure. Leaving the block early
+    stops the run; sinks are flushed in every case. The first error of any thread is raised in the caller.
     """
 
     def __init__(self, stages: Stages) -> None:
@@ -198,6 +200,7 @@ class StagePipeline:
         self._outlets: list[Channel[Result]] = [Channel(f"sink {name}", size) for name, _ in stages.sinks]
         self._group = ThreadGroup(on_error=self._wake)
         self._source_open, self._detector_ready, self._begun = (threading.Event() for _ in range(3))
+        self._sinks_open = [threading.Event() for _ in stages.sinks]
         self._live = False
         self._stale = 0
         self._previous: Frame | None = None
@@ -240,8 +243,11 @@ class StagePipeline:
             self._tracker = plan.make_tracker()
             self._await(self._detector_ready)
             run_info = plan.run_info()
-            for (name, sink), outlet in zip(self._stages.sinks, self._outlets, strict=True):
-                self._group.start(f"sink-{name}", partial(self._drain, name, sink, outlet, run_info))
+            for i, (name, _) in enumerate(self._stages.sinks):
+                self._group.start(f"sink-{name}", partial(self._drain, i, run_info))
+            # A sink may have a model to load, and no frame shall be lost to one that cannot.
+            for opened in self._sinks_open:
+                self._await(opened)
             self._begun.set()
         except BaseException:
             self._shut_down()
@@ -310,8 +316,8 @@ class StagePipeline:
 
     def _wake(self) -> None:
         self._cancel_input()
-        self._source_open.set()
-        self._detector_ready.set()
+        for event in (self._source_open, self._detector_ready, *self._sinks_open):
+            event.set()
 
     def _await(self, ready: threading.Event) -> None:
         # Without a limit, a Ctrl-C just before the wait would be seen when it ends: with a silent feed, never.
@@ -385,10 +391,12 @@ class StagePipeline:
         self._stale += len(frames) - len(fresh)
         return fresh
 
-    def _drain(self, name: str, sink: Sink, outlet: Channel[Result], info: RunInfo) -> None:
+    def _drain(self, number: int, info: RunInfo) -> None:
+        (name, sink), outlet = self._stages.sinks[number], self._outlets[number]
         clock = self.clocks[f"sink {name}"]
         try:
             sink.open(info)
+            self._sinks_open[number].set()
             for result in outlet:
                 with clock.working():
                     sink.write(result)

@@ -110,6 +110,59 @@ class CropRecord(msgspec.Struct, frozen=True, kw_only=True):
     """When its frame was captured, ISO 8601 in UTC to the millisecond; only of a live feed."""
 
 
+class FaceRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """One embedded picture of a track: a line of ``faces.jsonl``, and the row of the same number in ``faces.npy``."""
+
+    schema_version: int = SCHEMA_VERSION
+    track_id: int
+    frame_idx: int
+    ts_s: float
+    bbox: list[float]
+    conf: float
+    landmarks: list[list[float]]
+    """x y px per keypoint; empty where the model has none."""
+    aligned: bool
+    """Whether the picture was brought upright by its landmarks; if not, it is the box with what is around it."""
+    quality: float
+    """Sharpness, size, confidence and pose together, 0 to 1; its weight in the track's mean."""
+    crop: str | None
+    """The picture that the model saw, as a path from the run's folder; None where they are not saved."""
+    time_utc: str | msgspec.UnsetType = msgspec.UNSET
+    """When its frame was captured, ISO 8601 in UTC to the millisecond; only of a live feed."""
+
+
+class TrackVectorRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """One embedded track: a line of ``tracks_index.jsonl``, and the row of the same number in ``tracks.npy``."""
+
+    schema_version: int = SCHEMA_VERSION
+    track_id: int
+    faces: int
+    """Rows of ``faces.npy`` in its mean."""
+    quality: float
+    """Of the best of them."""
+    frame_idx: int
+    """Of the best of them."""
+    crop: str | None
+    """Of the best of them; None where pictures are not saved."""
+
+
+def face_record(result: Result, track: int, quality: float, *, aligned: bool, crop: str | None) -> FaceRecord:
+    """Return the record of the picture of row ``track`` of ``result.tracks``, which has a detection in this frame."""
+    frame, detections, row = result.frame, result.detections, int(result.tracks.rows[track])
+    return FaceRecord(
+        track_id=int(result.tracks.ids[track]),
+        frame_idx=frame.index,
+        ts_s=frame.ts_s,
+        bbox=shortest(detections.boxes[row]),
+        conf=shortest(detections.scores[row : row + 1])[0],
+        landmarks=shortest(detections.keypoints[row]),
+        aligned=aligned,
+        quality=round(quality, 4),
+        crop=crop,
+        time_utc=_utc(frame),
+    )
+
+
 def shortest(values: NDArray[np.float32]) -> list[Any]:
     """Return float32 values as (nested) Python floats.
 

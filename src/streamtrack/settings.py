@@ -61,6 +61,8 @@ class EmbedderConfig(EmbeddingParams, frozen=True, kw_only=True, forbid_unknown_
     """How it is fed; needed only where it does not tell itself."""
     batch_size: _NonNegativeInt = 0
     """Faces a model call, of several tracks; 0: 1 on the CPU and 8 elsewhere."""
+    save_faces: bool = True
+    """Write what the model saw of each as a JPEG."""
 
 
 class OutputConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -62,7 +62,7 @@ class Throttle:
 
 class _Window(NamedTuple, Generic[T]):
     opened_ns: int
-    quality: float
+    rank: tuple[float, ...]
     best: T
 
 
@@ -96,21 +96,27 @@ class Windows(Generic[T]):
             [track for track, window in self._open.items() if pts_ns - window.opened_ns >= self.interval_ns]
         )
 
-    def beats(self, track_id: int, quality: float) -> bool:
-        """Tell whether an offer of this quality would be kept; of equals the earlier one is."""
-        window = self._open.get(track_id)
-        return window is None or quality > window.quality
-
-    def offer(self, track_id: int, pts_ns: int, quality: float, make: Callable[[], T | None]) -> bool:
-        """Offer what ``make`` returns; it is called only if it would be the best so far. Tell whether it was kept.
+    def offer(self, track_id: int, pts_ns: int, rank: tuple[float, ...], make: Callable[[], T | None]) -> int:
+        """Offer what ``make`` returns; it is called only if it would be the best so far.
 
         What turns out to be nothing (None) opens no window and replaces nothing.
+
+        Args:
+            track_id: whose it is.
+            pts_ns: when it is from.
+            rank: how good it is, compared number by number; of equals the earlier one is kept.
+            make: returns it.
+
+        Returns:
+            How many were outdone: 1 if this one or the one before it goes for good, else 0.
         """
-        if not self.beats(track_id, quality) or (best := make()) is None:
-            return False
         window = self._open.get(track_id)
-        self._open[track_id] = _Window(window.opened_ns if window else pts_ns, quality, best)
-        return True
+        if window and rank <= window.rank:
+            return 1
+        if (best := make()) is None:
+            return 0
+        self._open[track_id] = _Window(window.opened_ns if window else pts_ns, rank, best)
+        return int(window is not None)
 
     def close(self, track_ids: Iterable[int] | None = None) -> list[T]:
         """Close the windows of these tracks, or of all, before their time; return the best of each."""

@@ -14,7 +14,15 @@ from hypothesis import strategies as st
 from streamtrack.build import RunSummary
 from streamtrack.cli import _terminal
 from streamtrack.latency import LatencyMetrics
-from streamtrack.metrics import DetectorMetrics, Metrics, ModelMetrics, ProcessMetrics, Progress, SourceMetrics
+from streamtrack.metrics import (
+    DetectorMetrics,
+    EmbedderMetrics,
+    Metrics,
+    ModelMetrics,
+    ProcessMetrics,
+    Progress,
+    SourceMetrics,
+)
 from streamtrack.speed import SpeedMetrics, SpeedSpan
 
 
@@ -148,6 +156,17 @@ def test_the_summary_says_where_the_crops_went(counts: dict[str, int], text: str
     found = metrics()
     found.sinks = {"crops": counts}
     assert dict(_terminal.summary_rows(RunSummary(None, found)))["Crops"] == text
+
+
+@pytest.mark.parametrize(("tracks", "words"), [(85, "1,204 of 85 tracks"), (1, "1,204 of 1 track")])
+def test_the_summary_says_what_was_embedded(tracks: int, words: str) -> None:
+    embedder = EmbedderMetrics(
+        name="sface", sha256="", source="cache", head="sface", dimension=128, batch_size=1, device="cpu",
+        backend="onnx", prepare_ms=0.5, inference_ms=9.0,
+    )  # fmt: skip
+    counted = {"embeddings": {"embedded": 1204, "tracks": tracks}}
+    found = msgspec.structs.replace(metrics(), embedder=embedder, sinks=counted)
+    assert dict(_terminal.summary_rows(RunSummary(None, found)))["Embeddings"] == f"{words} (128-d, sface)"
 
 
 def test_the_summary_of_a_run_that_never_began(tmp_path: Path) -> None:

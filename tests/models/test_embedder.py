@@ -172,6 +172,12 @@ def test_a_model_that_gives_no_vector_is_refused(tmp_path: Path, kind: str, mess
         load_embedder(path, spec, OnnxBackend(), CPU)
 
 
+def test_a_file_that_does_not_load_is_said_to_be_no_embedder(tmp_path: Path) -> None:
+    (tmp_path / "m.onnx").write_bytes(b"nothing")
+    with pytest.raises(ModelLoadError, match=r"sface cannot be loaded as an embedder: Model .*m\.onnx"):
+        load_embedder(tmp_path / "m.onnx", FACE, OnnxBackend(), CPU)
+
+
 def test_feature_maps_beside_the_vector_do_no_harm(tmp_path: Path) -> None:
     embedder = load_embedder(write_model(tmp_path / "m.onnx", "vector and map"), FACE, OnnxBackend(), CPU)
     assert embedder.dimension == 12

@@ -211,7 +211,6 @@ def test_an_embedder_by_path_takes_its_head(tmp_path: Path, head: str | None, ex
     ("model", "head", "complaint"),
     [
         ("sfase", None, r"no embedder 'sfase'\. Did you mean 'sface'\? Known are sface, youtureid, or the path of"),
-        ("none/x.onnx", None, r"no embedder 'none/x\.onnx'\. Known are sface"),
         ("sface", "arcface", r"--embedder-head arcface is for a model given by path; 'sface' brings its own"),
         ("yunet", None, r"'yunet' is a detector and gives no vectors\. Embedders are sface, youtureid"),
     ],
@@ -221,6 +220,12 @@ def test_what_cannot_be_an_embedder_is_a_config_error(
 ) -> None:
     with pytest.raises(ConfigError, match=complaint):
         resolve_embedder(model, head, tmp_path)
+
+
+@pytest.mark.parametrize("model", ["none/x.onnx", "x.onnx", "none/sface"])
+def test_an_embedders_file_that_is_not_there_is_a_model_error(model: str, tmp_path: Path) -> None:
+    with pytest.raises(ModelLoadError, match=rf"no embedder file '{model}'\. Known by name: sface, youtureid"):
+        resolve_embedder(model, None, tmp_path)
 
 
 def test_an_unknown_way_to_feed_an_embedder_is_a_config_error(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from rich.progress import Progress as RichProgress
 from rich.table import Table
 
 from streamtrack.build import RunSummary
-from streamtrack.metrics import Metrics, Progress
+from streamtrack.metrics import EmbedderMetrics, Metrics, Progress
 from streamtrack.params import DetectorParams
 from streamtrack.speed import SLOWER
 
@@ -125,7 +125,9 @@ def summary_rows(summary: RunSummary) -> list[tuple[str, str]]:
     if metrics.latency:
         latency = metrics.latency
         rows.append(("Latency", f"{latency.p50_ms:.0f} ms median, {latency.p95_ms:.0f} ms for 95 % of the frames"))
-    rows += [(name.capitalize(), _sifted(counts)) for name, counts in metrics.sinks.items()]
+    for name, counts in metrics.sinks.items():
+        made = _embedded(metrics.embedder, counts) if name == "embeddings" and metrics.embedder else _sifted(counts)
+        rows.append((name.capitalize(), made))
     if summary.folder:
         written = sorted(path.name + "/" * path.is_dir() for path in summary.folder.iterdir())
         rows.append(("Written to", f"{summary.folder}/  {' '.join(name for name in written if name[0] != '.')}"))
@@ -159,6 +161,11 @@ def _slowdown(metrics: Metrics) -> str:
 
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _embedded(embedder: EmbedderMetrics, counts: Mapping[str, int]) -> str:
+    kind = f"{embedder.dimension}-d, {embedder.name}"
+    return f"{counts['embedded']:,} of {_count(counts['tracks'], 'track')} ({kind})"
 
 
 def _sifted(counts: Mapping[str, int]) -> str:

@@ -72,6 +72,9 @@ def _add_what(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--model", metavar="MODEL", help="a zoo name, an ONNX file, or auto (default)")
     group.add_argument("--head", metavar="HEAD", help="how to read an ONNX file's outputs, where it cannot be told")
     group.add_argument("--classes", metavar="NAMES", help="what the model's classes are called: a,b,c or a file")
+    group.add_argument("--embedder", metavar="MODEL", help="embed faces with this model: a zoo name or an ONNX file")
+    group.add_argument("--embedder-head", metavar="HEAD", help="how to feed it, where it cannot be told")
+    group.add_argument("--embed-batch-size", type=int, metavar="N", help="faces in one call (0: 1 on the CPU, else 8)")
     group.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), help="where to run the model (default auto)")
     group.add_argument("--backend", metavar="NAME", help="with which runtime; default: what suits the device")
     group.add_argument(
@@ -180,6 +183,9 @@ def settings(args: argparse.Namespace) -> dict[str, Any]:
         "detector.coreml_det_size": args.coreml_det_size,
         "source.max_staleness_s": args.max_staleness,
         "detector.classes": args.classes,
+        "embedder.model": args.embedder,
+        "embedder.head": args.embedder_head,
+        "embedder.batch_size": args.embed_batch_size,
         "runtime.backend": args.backend,
         "runtime.allow_drift": args.allow_drift,
         "runtime.warm_start": args.warm_start,

@@ -126,7 +126,11 @@ def load_embedder(
         BackendError: the device that was asked for is not there.
     """
     wanted = default_batch(options.device) if batch_size is None else batch_size
-    session = backend.load(model, spec, msgspec.structs.replace(options, batch=wanted))
+    try:
+        session = backend.load(model, spec, msgspec.structs.replace(options, batch=wanted))
+    except ModelLoadError as error:
+        # A detector in its place fails in ways that say nothing of faces.
+        raise ModelLoadError(f"{spec.name} cannot be loaded as an embedder: {error}") from error
     try:
         if spec.head == AUTO:
             spec = conventions(_recognised(session), spec.name)

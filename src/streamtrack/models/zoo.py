@@ -201,7 +201,7 @@ def resolve_embedder(model: str, head: str | None, cache_dir: Path) -> ResolvedM
     Raises:
         ConfigError: there is no such embedder, or no such way to feed one.
         FetchError: it cannot be fetched.
-        ModelLoadError: the file cannot be read.
+        ModelLoadError: there is no such file, or it cannot be read.
     """
     known = names_of("embedder")
     if model in known:
@@ -211,6 +211,8 @@ def resolve_embedder(model: str, head: str | None, cache_dir: Path) -> ResolvedM
     if model in ZOO:
         raise ConfigError(f"'{model}' is a detector and gives no vectors. Embedders are {', '.join(known)}.")
     path = Path(model).expanduser()
+    if not path.is_file() and (path.suffix or path.name != model):
+        raise ModelLoadError(f"There is no embedder file '{model}'. Known by name: {', '.join(known)}.")
     if not path.is_file():
         raise ConfigError(
             f"There is no embedder '{model}'.{did_you_mean(model, known)} "

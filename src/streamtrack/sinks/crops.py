@@ -131,7 +131,7 @@ class CropsSink:
         box, score = detections.boxes[row], float(detections.scores[row])
         if not score > self._params.min_confidence:
             return "low_confidence"
-        size = _shorter_side(box, frame)
+        size = shorter_side(box, frame)
         if not size > self._params.min_size:
             return "too_small"
         # Without the padding: what is around a face says nothing about it.
@@ -179,7 +179,7 @@ def _checked(**values: float) -> CropParams:
         raise ConfigError(f"Option crops.{name} = {values.get(name)} does not fit: {reason}.") from error
 
 
-def _shorter_side(box: NDArray[Any], frame: Frame) -> float:
+def shorter_side(box: NDArray[Any], frame: Frame) -> float:
     """Return the shorter side of what of ``box`` is within ``frame``, in px; 0 or less where nothing is."""
     x0, y0, x1, y1 = (float(v) for v in box)
     return min(min(x1, frame.width) - max(x0, 0.0), min(y1, frame.height) - max(y0, 0.0))

@@ -94,7 +94,7 @@ class ReplaySource:
         """
         if self._tape is None:
             raise SourceError(f"replay:{self._path} is not open.")
-        return TapeDetector(self._tape)
+        return TapeDetector(self._tape, pictures=any((self._tape.file.parent / "frames").glob("*.jpg")))
 
     def _deliver(self, tape: Tape, wanted: frozenset[int], size: tuple[int, int]) -> Iterator[Frame]:
         stats, start = self.stats, time.monotonic()
@@ -142,8 +142,14 @@ class TapeDetector:
 
     device = "none"
 
-    def __init__(self, tape: Tape) -> None:
-        """Find again what is on ``tape``, cuts included."""
+    def __init__(self, tape: Tape, *, pictures: bool) -> None:
+        """Find again what is on ``tape``, cuts included.
+
+        Args:
+            tape: the recording.
+            pictures: whether the run saved its frames.
+        """
+        self.pictures = pictures
         found = tape.found
         self.spec = ModelSpec(name="replay", head="none", classes=(), keypoints=found.keypoints.shape[1])
         self.origin = str(tape.file)

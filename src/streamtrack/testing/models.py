@@ -1,7 +1,7 @@
-"""A real model small enough to write down: it finds white squares on a dark ground.
+"""Real models small enough to write down: one finds white squares on a dark ground, one tells pictures apart.
 
-It needs no download and no training, so a test of the whole pipeline runs anywhere; its outputs are those of
-CenterFace.
+They need no download and no training, so a test of the whole pipeline runs anywhere; the detector's outputs are those
+of CenterFace.
 """
 
 from __future__ import annotations
@@ -55,6 +55,25 @@ def write_square_detector(path: Path) -> Path:
             for name, channels in (("heat", 1), ("scale", 2), ("offset", 2), ("keypoints", 10))
         ],
         [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    onnx.checker.check_model(model)
+    onnx.save(model, str(path))
+    return path
+
+
+def write_quarters_embedder(path: Path, side: int = 16) -> Path:
+    """Write to ``path`` a model that maps a picture of ``side`` px squared to the means of its quarters, 12 numbers."""
+    half = side // 2
+    nodes = [
+        helper.make_node("AveragePool", ["image"], ["quarters"], kernel_shape=[half, half], strides=[half, half]),
+        helper.make_node("Flatten", ["quarters"], ["vector"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "quarters",
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["batch", 3, side, side])],
+        [helper.make_tensor_value_info("vector", TensorProto.FLOAT, ["batch", 12])],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
     onnx.checker.check_model(model)
