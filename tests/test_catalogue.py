@@ -136,9 +136,17 @@ def documented() -> list[str]:
     return lines[:-1]
 
 
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "settings.md"
+HEADING = "## All settings\n\n"
+
+
 def test_the_documentation_lists_every_setting_as_it_is() -> None:
-    page = Path(__file__).resolve().parent.parent / "docs" / "settings.md"
-    shown = page.read_text(encoding="utf-8").partition("## All settings\n\n")[2].splitlines()
-    # Where this fails, what is missing is the text to put there.
+    shown = PAGE.read_text(encoding="utf-8").partition(HEADING)[2].splitlines()
+    # Where this fails, run this file as a program: it writes the table.
     assert [line for line in documented() if line not in shown] == []
     assert shown == documented()
+
+
+if __name__ == "__main__":
+    text = PAGE.read_text(encoding="utf-8")
+    PAGE.write_text(text.partition(HEADING)[0] + HEADING + "\n".join(documented()) + "\n", encoding="utf-8")

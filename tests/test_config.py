@@ -241,13 +241,16 @@ def test_thread_pools_of_libraries_are_held_small_unless_the_user_says_otherwise
     names = {*(f"{library}_NUM_THREADS" for library in pools), "VECLIB_MAXIMUM_THREADS"}
     for name in (*names, "STREAMTRACK_POOLS"):
         monkeypatch.setenv(name, "")  # so that what is set here is taken back
-    monkeypatch.setenv("MKL_NUM_THREADS", "7")
+    monkeypatch.setenv("MKL_NUM_THREADS", "1")
     assert config.limit_library_threads(2) == dict.fromkeys(names - {"MKL_NUM_THREADS"}, "2")
-    assert (os.environ["OMP_NUM_THREADS"], os.environ["MKL_NUM_THREADS"]) == ("2", "7")
+    assert (os.environ["OMP_NUM_THREADS"], os.environ["MKL_NUM_THREADS"]) == ("2", "1")
     # What was set here is not the user's wish, in this process and in its children.
-    assert config.thread_variables() == {"MKL_NUM_THREADS": "7"}
+    assert config.thread_variables() == {"MKL_NUM_THREADS": "1"}
     assert config.resolve().origins["runtime.threads"] == "environment MKL_NUM_THREADS"
-    monkeypatch.delenv("MKL_NUM_THREADS")
+    monkeypatch.setenv("MKL_NUM_THREADS", "7")
+    assert config.limit_library_threads(0) == dict.fromkeys(names - {"MKL_NUM_THREADS"}, "1")
+    # Seven at most and two at most are two at most.
+    assert config.limit_library_threads(2) == dict.fromkeys(names, "2")
     assert "runtime.threads" not in config.resolve().origins
     assert config.limit_library_threads(0) == dict.fromkeys(names, "1")
 

@@ -234,14 +234,16 @@ def limit_library_threads(threads: int) -> dict[str, str]:
     """Hold the thread pools of numerical libraries to ``threads``, and return the environment variables set for it.
 
     OpenMP, OpenBLAS, MKL, Accelerate, numexpr and numba read them as they load, so this comes before numpy is imported.
-    What the user has set stays. streamtrack computes on threads of its own, and a second pool beside them only costs.
-    What is set here is noted in the environment too: neither this process nor a child takes it for the user's wish.
+    What the user has set to less stays. streamtrack computes on threads of its own, and a second pool beside them only
+    costs. What is set here is noted in the environment too: neither this process nor a child takes it for the user's
+    wish.
 
     Args:
-        threads: how many; below 1 means 1.
+        threads: how many; 0 for one where the user says nothing.
     """
-    users = _users(os.environ)
-    added = {name: str(max(threads, 1)) for name in _POOL_VARIABLES if not users.get(name)}
+    given = {name: _users(os.environ).get(name, "") for name in _POOL_VARIABLES}
+    more = {name for name, value in given.items() if value.isdecimal() and int(value) > threads > 0}
+    added = {name: str(max(threads, 1)) for name, value in given.items() if not value or name in more}
     os.environ.update(added, **{_OURS: " ".join(f"{name}={value}" for name, value in added.items())})
     return added
 

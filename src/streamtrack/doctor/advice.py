@@ -138,7 +138,8 @@ def _candidate(
     profile: str, report: SourceReport, costs: _Costs, machine: Machine, room: float
 ) -> tuple[float | None, Candidate]:
     """Return what to give to ``--fps``, and what the profile then takes."""
-    source = config.resolve(profile, {}).config.source
+    settings = config.resolve(profile, {}).config
+    source = settings.source
     meant = choose(source.stride, source.fps, _USUAL_FPS).rate
     sampler, fps = choose(source.stride, source.fps, costs.fps), None
     sparse = sampler.rate < _TOO_SPARSE * min(meant, costs.fps)
@@ -148,6 +149,9 @@ def _candidate(
     sampling = "every frame" if sampler.rate >= _NEARLY * costs.fps else sampler.text
     load = costs.load(sampler.rate, machine)
     run_s = report.duration_s * load if report.duration_s and not report.live else None
+    if run_s is not None and report.duration_s and settings.runtime.max_fps:
+        # It pauses between frames, however fast the machine is.
+        run_s = max(run_s, report.duration_s * sampler.rate / settings.runtime.max_fps)
     return fps, Candidate(
         profile=profile, sampling=sampling, sample_fps=sampler.rate, load=load, fits=load <= room, run_s=run_s
     )
