@@ -21,10 +21,18 @@ from streamtrack.metrics import Metrics
 from streamtrack.models.parity import CheckedDetector
 from streamtrack.models.spec import ModelSpec
 from streamtrack.models.zoo import ResolvedModel
-from streamtrack.opening import VERDICTS, Opened, Wanted, open_detector
-from streamtrack.settings import DetectorConfig, RuntimeConfig
+from streamtrack.opening import (
+    VERDICTS,
+    Opened,
+    OpenedEmbedder,
+    Wanted,
+    WantedEmbedder,
+    open_detector,
+    open_embedder,
+)
+from streamtrack.settings import DetectorConfig, EmbedderConfig, RuntimeConfig
 from streamtrack.testing.clips import write_clip
-from streamtrack.testing.models import square_frames, write_square_detector
+from streamtrack.testing.models import square_frames, write_quarters_embedder, write_square_detector
 from streamtrack.testing.results import ArrayPicture
 from streamtrack.types import Frame
 from streamtrack_onnx import OnnxBackend
@@ -48,7 +56,8 @@ class FakeSession:
             raise InferenceError("the device fell off the bus.")
         time.sleep(_LONG_S if backend.slow else 0)
         tensors = {name: tensor.copy() for name, tensor in self._inner.run(batch).items()}
-        tensors["offset"] += backend.drift_px / 4
+        if "offset" in tensors:
+            tensors["offset"] += backend.drift_px / 4
         return tensors
 
     def close(self) -> None:
@@ -386,3 +395,44 @@ def test_the_size_of_a_core_ml_package_is_for_core_ml_alone(
     wanted = Wanted(bench.model, DetectorConfig(coreml_det_size=320), runtime)
     open_detector(wanted).detector.close()
     assert fake.asked[0].input_size == asked
+
+
+# --- embedders ---
+
+
+def embedder_of(bench: Bench, *, batch_size: int = 0, **runtime: Any) -> OpenedEmbedder:
+    path = write_quarters_embedder(bench.model.path.parent / "quarters.onnx")
+    model = ResolvedModel(path, ModelSpec(name="quarters", head="auto"), "0" * 64, "quarters", "file")
+    settings = EmbedderConfig(model=str(path), batch_size=batch_size)
+    return open_embedder(
+        WantedEmbedder(model, settings, RuntimeConfig(**{"threads": 1, **runtime}), bench.cache, bench.said.append)
+    )
+
+
+@pytest.mark.parametrize(("asked", "told"), [(0, 8), (3, 3)])
+def test_an_embedder_takes_the_accelerator_and_several_faces_a_call(bench: Bench, asked: int, told: int) -> None:
+    opened = embedder_of(bench, batch_size=asked, precision="fp16")
+    with closing(opened.embedder) as embedder:
+        assert (opened.candidate.backend, embedder.device, opened.passed) == ("tensorrt", "cuda", ())
+        assert embedder.spec.head == "arcface"
+        frame = Frame(0, 0, 640, 384, ArrayPicture(next(square_frames(1, PATHS))))
+        assert embedder.embed([(frame, np.array([30, 50, 90, 110]), None)] * 2).shape == (2, 12)
+    options = bench.fake.asked[0]
+    assert (options.batch, options.precision, options.threads, options.cache_dir) == (told, "fp16", 1, bench.cache)
+    assert bench.cpu.loads == [], "nothing is compared with the CPU"
+
+
+def test_an_embedder_goes_on_to_the_next_backend_and_says_why(bench: Bench) -> None:
+    bench.fake.refuses = "no room for the engine."
+    opened = embedder_of(bench)
+    opened.embedder.close()
+    assert (opened.candidate.backend, opened.embedder.device, opened.embedder.batch_size) == ("onnx", "cpu", 1)
+    reason = "quarters cannot be loaded as an embedder: no room for the engine."
+    assert opened.passed[0].reason == reason
+    assert bench.said == [f"tensorrt on cuda cannot be used: {reason}"]
+
+
+def test_an_embedder_on_a_device_that_was_asked_for_is_there_or_an_error(bench: Bench) -> None:
+    bench.fake.refuses = "no room for the engine."
+    with pytest.raises(BackendError, match=r"on cuda: tensorrt on cuda: quarters cannot be loaded .* no cuda here"):
+        embedder_of(bench, device="cuda")
