@@ -70,7 +70,9 @@ MAY_IMPORT = {
     "sources.replay": Row(f"{VALUES} sources tape", "numpy av"),
     # It is around any other source.
     "sources.chaos": Row(f"{VALUES} sources plugins", "numpy av msgspec"),
-    "sinks": Row(f"{VALUES} records throttle folder quality tapefile", "numpy msgspec simplejpeg av PIL"),
+    # Text in, text out.
+    "pages": Row(),
+    "sinks": Row(f"{VALUES} records throttle folder quality tapefile pages", "numpy msgspec simplejpeg av PIL"),
     # It is given the embedder it drives.
     "sinks.embeddings": Row(f"{VALUES} sinks records throttle quality models", "numpy"),
     "motchallenge": Row("errors", "numpy"),
@@ -118,7 +120,7 @@ MAY_IMPORT = {
     "explaining": Row("types errors params config build tape tracking", "numpy msgspec"),
     # It is a user that puts cases together itself: below the command line, above everything else.
     "benching": Row(
-        f"{VALUES} build config demo doctor.hardware fetch folder models pipeline plugins registry testing",
+        f"{VALUES} build config demo doctor.hardware fetch folder models pages pipeline plugins registry testing",
         "msgspec numpy av",
     ),
     "cli": Row(

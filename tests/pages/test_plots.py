@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamtrack.benching.plots import Bar, Dot, bars, legend, scatter, stacked, ticks
+from streamtrack.pages.plots import Bar, Dot, bars, legend, scatter, stacked, ticks
 
 SVG = re.compile(r"<svg.*?</svg>", re.DOTALL)
 
