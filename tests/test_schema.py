@@ -12,7 +12,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamtrack import catalogue
+from streamtrack import catalogue, config
 from streamtrack.schema import profile_schema
 
 PROFILES = sorted((Path(__file__).resolve().parent.parent / "profiles").glob("*.yaml"))
@@ -120,3 +120,13 @@ def test_it_tells_what_each_setting_is_and_is_json() -> None:
         shape = SCHEMA["properties"][setting.section]["properties"][setting.name]
         assert shape["description"].startswith(catalogue.meaning(key))
         assert errors(setting.default, shape) == []
+
+
+def test_the_profile_in_the_documentation_is_valid(tmp_path: Path) -> None:
+    page = (PROFILES[0].parent.parent / "docs" / "settings.md").read_text(encoding="utf-8")
+    text = page.partition("```yaml\n")[2].partition("```")[0]
+    assert errors(yaml.safe_load(text), SCHEMA) == []
+    (tmp_path / "door.yaml").write_text(text, encoding="utf-8")
+    resolved = config.resolve(str(tmp_path / "door.yaml"), environ={})
+    assert (resolved.config.source.fps, resolved.config.source.max_staleness_s) == (6, 0.3)
+    assert config.about(str(tmp_path / "door.yaml")) == "Use this for the camera at the door."

@@ -192,10 +192,11 @@ def about(profile: str) -> str:
     """
     try:
         lines = _profile_path(profile).read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise ConfigError(f"Profile '{profile}' cannot be read: {error.strerror}.") from error
-    comment = itertools.takewhile(lambda line: line.startswith("#") and "yaml-language-server" not in line, lines)
-    return " ".join(line.lstrip("# ").strip() for line in comment)
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"Profile '{profile}' cannot be read: {getattr(error, 'strerror', error)}.") from error
+    comment = itertools.takewhile(lambda line: line.startswith("#"), lines)
+    # A hint for editors is not for people.
+    return " ".join(line.lstrip("# ").strip() for line in comment if "yaml-language-server:" not in line)
 
 
 def _profile_path(profile: str) -> Path:
