@@ -75,6 +75,7 @@ MAY_IMPORT = {
     "sinks": Row(f"{VALUES} records throttle folder quality tapefile pages", "numpy msgspec simplejpeg av PIL"),
     # It is given the embedder it drives.
     "sinks.embeddings": Row(f"{VALUES} sinks records throttle quality models", "numpy"),
+    "sinks.redis": Row(f"{VALUES} sinks", lazily="redis"),
     "motchallenge": Row("errors", "numpy"),
     "tapefile": Row("types errors records", "numpy msgspec"),
     "tape": Row("types errors records folder motchallenge tapefile", "numpy msgspec"),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import threading
 from pathlib import Path
+from unittest.mock import DEFAULT, Mock
 
 import msgspec
 import numpy as np
@@ -16,6 +18,7 @@ from streamtrack.metrics import Metrics
 from streamtrack.records import DetectionRecord, FaceRecord, FrameRecord, TrackRecord
 from streamtrack.testing.clips import write_clip
 from streamtrack.testing.models import SIDE, square_frames, write_quarters_embedder, write_square_detector
+from streamtrack.types import Result, RunInfo
 
 FRAMES = 60
 PATHS = [(40.0, 60.0, 4.0, 0.0), (500.0, 250.0, -3.0, 1.0)]
@@ -376,3 +379,100 @@ def test_a_replay_embeds_saved_pictures_and_refuses_where_there_are_none(
     assert len(faces(tmp_path / "again")) == 4
     with pytest.raises(ConfigError, match="has no pictures to embed: record it with --save-frames"):
         streamtrack.run(f"replay:{tmp_path / 'without'}", out=tmp_path / "never", set=settings)
+
+
+# --- options of sinks ---
+class Keeps:
+    """A sink that remembers its options."""
+
+    def __init__(self, *, url: str = "", servers: str = "", old_env: str = "") -> None:
+        self.given = url, servers, old_env
+
+
+@pytest.mark.parametrize(
+    ("written", "given"),
+    [
+        ("keeps:url=a://b?x=1,servers=a:1,b:2", ("a://b?x=1", "a:1,b:2", "")),
+        ("keeps:url_env=STREAMTRACK_TEST_URL", ("a://hunter2@b", "", "")),
+        ("keeps:url_file={folder}/url", ("a://hunter3@b", "", "")),
+        ("keeps:old_env=x", ("", "", "x")),
+    ],
+)
+def test_a_sinks_option_may_hold_commas_or_come_from_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: str, given: tuple[str, str, str]
+) -> None:
+    monkeypatch.setattr("streamtrack.registry.load", lambda kind, name: Keeps)
+    monkeypatch.setenv("STREAMTRACK_TEST_URL", "a://hunter2@b")
+    (tmp_path / "url").write_text("a://hunter3@b\n")
+    ((_, sink),) = streamtrack.Pipeline("x.mp4", sinks=[written.format(folder=tmp_path)])._stages.sinks
+    assert isinstance(sink, Keeps)
+    assert sink.given == given
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("keeps:url_env=STREAMTRACK_NOT_SET", "STREAMTRACK_NOT_SET is not set"),
+        ("keeps:url_file=nowhere", "'nowhere', which url_file names, cannot be read"),
+        ("keeps:uri_env=HOME", "no option 'uri_env'"),
+    ],
+)
+def test_an_option_that_cannot_be_had_from_there_is_refused(
+    monkeypatch: pytest.MonkeyPatch, written: str, said: str
+) -> None:
+    monkeypatch.setattr("streamtrack.registry.load", lambda kind, name: Keeps)
+    with pytest.raises(ConfigError, match=said):
+        streamtrack.Pipeline("x.mp4", sinks=[written])
+
+
+class Waiting:
+    """A sink that waits for somebody who never comes, until it is told that nobody waits any more."""
+
+    def __init__(self) -> None:
+        self.hurried, self.frames, self.closed = threading.Event(), 0, False
+
+    def open(self, info: RunInfo) -> None: ...
+
+    def write(self, result: Result) -> None:
+        assert self.hurried.wait(20), "nobody told it"
+        self.frames += 1
+
+    def interrupt(self) -> None:
+        self.hurried.set()
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class Failing(Waiting):
+    """A sink that fails at the first frame."""
+
+    def write(self, result: Result) -> None:
+        raise SinkError("disk full")
+
+
+def test_a_sink_that_waits_for_somebody_else_is_told_that_the_run_stops(clip: Path, model: str) -> None:
+    sink = Waiting()
+    with streamtrack.Pipeline(clip, model=model, stride=1, sinks=[sink]) as pipeline:
+        next(iter(pipeline))
+    assert (sink.frames, sink.closed) == (1, True)
+
+
+def test_a_sink_that_waits_for_somebody_else_is_told_that_another_one_failed(clip: Path, model: str) -> None:
+    sinks = [Waiting(), Failing()]
+    pipeline = streamtrack.Pipeline(clip, model=model, stride=1, sinks=sinks)
+    with pytest.raises(SinkError, match="disk full"), pipeline:
+        list(pipeline)
+    assert all(sink.closed for sink in sinks)
+
+
+def test_a_sink_that_waits_when_all_is_read_is_told_by_ctrl_c(
+    clip: Path, model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sink = Waiting()
+    pipeline = streamtrack.Pipeline(clip, model=model, stride=30, sinks=[sink])
+    join = Mock(wraps=pipeline._group.join, side_effect=[KeyboardInterrupt, DEFAULT])
+    monkeypatch.setattr(pipeline._group, "join", join)
+    with pytest.raises(KeyboardInterrupt), pipeline:
+        list(pipeline)
+    assert (sink.frames, sink.closed) == (2, True)

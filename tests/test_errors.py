@@ -76,6 +76,8 @@ def test_did_you_mean_names_the_closest_word_or_nothing() -> None:
         ("http://host/x?X-Amz-Signature=abc&api_key=def", "http://host/x?X-Amz-Signature=***&api_key=***"),
         ("rtsp://host:554/user=admin_password=tlJw_channel=1", "rtsp://host:554/user=admin_password=***"),
         ("http://proxy/?u=rtsp://a:b@host", "http://proxy/?u=rtsp://***@host"),
+        ("webhook:secret=abc,url=http://host", "webhook:secret=***"),
+        ("webhook:url=http://host,authorization=Bearer", "webhook:url=http://host,authorization=***"),
         (
             "cannot open 'rtsp://a:b@host/1' or 'rtsp://c:d@host/2'",
             "cannot open 'rtsp://***@host/1' or 'rtsp://***@host/2'",

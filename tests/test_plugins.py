@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 import pytest
 
@@ -70,6 +70,23 @@ def test_anything_else_is_a_file() -> None:
 def test_what_does_not_fit_is_refused(written: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         make_source(written, SourceOptions(), {})
+
+
+class Shared(TypedDict, total=False):
+    batch: int
+    wait: bool
+
+
+class Sends:
+    def __init__(self, *, url: str = "", **shared: Unpack[Shared]) -> None:
+        self.given = url, shared
+
+
+def test_options_may_be_shared_by_an_unpacked_typed_dict() -> None:
+    assert known_options(Sends) == ["url", "batch", "wait"]
+    assert convert_options("sink", "sends", Sends, {"batch": "3", "wait": "true"}) == {"batch": 3, "wait": True}
+    with pytest.raises(ConfigError, match=r"Did you mean 'batch'"):
+        convert_options("sink", "sends", Sends, {"bach": "3"})
 
 
 def test_options_are_the_keyword_only_parameters() -> None:

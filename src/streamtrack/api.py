@@ -155,6 +155,10 @@ class Sink(Protocol):
     given; it is written into ``track_metrics.json``, and the summary of a run shows it. It is called from any thread,
     at any time after construction. Where there is a count ``candidates``, the others sum to it: ``kept``, and one for
     each reason not to be, named in words with underscores.
+
+    One that waits for somebody else, such as a broker, offers a method ``interrupt() -> None``. It is called from any
+    thread, perhaps more than once, when a run is stopped or fails: ``write`` and ``close`` shall then end within a few
+    seconds.
     """
 
     def open(self, info: RunInfo) -> None:

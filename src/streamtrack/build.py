@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
@@ -45,7 +46,7 @@ from streamtrack.opening import Opened, OpenedEmbedder, Wanted, WantedEmbedder, 
 from streamtrack.pacing import Pacer
 from streamtrack.params import TrackerParams
 from streamtrack.pipeline import NEVER_NS, Plan, RecordedDetector, StagePipeline, Stages
-from streamtrack.plugins import convert_options, make_source
+from streamtrack.plugins import convert_options, known_options, make_source
 from streamtrack.scenes import CutDetector
 from streamtrack.settings import Config
 from streamtrack.speed import SpeedLog
@@ -348,7 +349,9 @@ class Pipeline(StagePipeline):
             return type(sink).__name__, sink
         name, _, text = sink.partition(":")
         factory = registry.load("sinks", name)
-        given = config.parse_assignments([pair for pair in text.split(",") if pair])
+        # A comma that no KEY= follows belongs to the value: a list of servers.
+        pairs = config.parse_assignments([pair for pair in re.split(r",(?=\w+=)", text) if pair])
+        given = dict(_from_elsewhere(key, value, known_options(factory)) for key, value in pairs.items())
         brought: tuple[Any, ...] = ()
         if name == EMBEDDINGS:
             if not self._config.embedder.model:
@@ -521,3 +524,20 @@ def _told_apart(sinks: Sequence[tuple[str, Sink]]) -> list[tuple[str, Sink]]:
 def _or_never(seconds: float) -> int:
     """Return ``seconds`` in ns; 0 and what is too long to tell mean never."""
     return min(round(seconds * NS_PER_S), NEVER_NS) or NEVER_NS
+
+
+def _from_elsewhere(key: str, value: str, known: Collection[str]) -> tuple[str, str]:
+    """Return an option of a sink; one that is given as ``KEY_env`` or ``KEY_file`` is read from there.
+
+    Raises:
+        ConfigError: there is no such variable or file.
+    """
+    option, _, place = key.rpartition("_")
+    if key in known or option not in known or place not in ("env", "file"):
+        return key, value
+    if place == "env":
+        return option, config.environment_value(value)
+    try:
+        return option, Path(value).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"'{value}', which {key} names, cannot be read: {error}.") from error

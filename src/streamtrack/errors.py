@@ -108,9 +108,10 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 # Whitespace ends a URL; nothing else is certain to. People paste passwords that hold @, /, ? and # unescaped, so where
 # a colon may start a password everything up to the last @ goes: rather a path too much than a password too little.
 _USERINFO = re.compile(r"(?<=://)(?:[^/?#\s]*:\S*|[^/?#\s]*)@")
-# As a query parameter (?token=...&api_key=...) or, as some cameras have it, within the path (/user=a_password=b).
+# As a query parameter (?token=...&api_key=...), as an option of a sink (webhook:secret=...), or, as some cameras have
+# it, within the path (/user=a_password=b).
 _SECRET_FIELD = re.compile(
-    r"(?i)([?&;/_][^=&?/\s]{0,40}?(?:pass|pwd|token|key|secret|auth|sig|cred)[^=&?/\s]{0,40}=)[^&\s]+"
+    r"(?i)([?&;/_,:][^=&?/\s]{0,40}?(?:pass|pwd|token|key|secret|auth|sig|cred)[^=&?/\s]{0,40}=)[^&\s]+"
 )
 
 

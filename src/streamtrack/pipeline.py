@@ -299,10 +299,16 @@ class StagePipeline:
     def _shut_down(self) -> list[str]:
         if not self._finished:
             self._cancel_input()
+            self._hurry_sinks()
         # Sinks are closed, not cancelled: what was tracked is written, whatever ended the run.
         for outlet in self._outlets:
             outlet.close()
-        return self._group.join(None if self._finished else _STOP_TIMEOUT_S)
+        try:
+            return self._group.join(None if self._finished else _STOP_TIMEOUT_S)
+        except KeyboardInterrupt:
+            self._hurry_sinks()
+            self._group.join(_STOP_TIMEOUT_S)
+            raise
 
     def _cancel_input(self) -> None:
         # A source that waits for somebody else, such as a silent pipe, may offer to be woken.
@@ -314,8 +320,15 @@ class StagePipeline:
         self._found.cancel()
         self._begun.set()
 
+    def _hurry_sinks(self) -> None:
+        # One that waits for somebody else, such as a broker, may offer to be told that nobody waits any more.
+        for _, sink in self._stages.sinks:
+            getattr(sink, "interrupt", lambda: None)()
+
     def _wake(self) -> None:
         self._cancel_input()
+        # The caller may be waiting for room in a channel that leads to one.
+        self._hurry_sinks()
         for event in (self._source_open, self._detector_ready, *self._sinks_open):
             event.set()
 

@@ -37,9 +37,22 @@ def make_source(written: str, options: SourceOptions, given: Mapping[str, Any]) 
 
 
 def known_options(factory: Callable[..., Any]) -> list[str]:
-    """Return the names of the options of a plug-in's own: the keyword-only parameters of its constructor."""
-    parameters = inspect.signature(factory).parameters.values()
-    return [parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY]
+    """Return the names of the options of a plug-in's own.
+
+    They are the keyword-only parameters of its constructor, and the keys of ``**rest: Unpack[SomeTypedDict]``.
+    """
+    return list(_option_types(factory))
+
+
+def _option_types(factory: Callable[..., Any]) -> dict[str, Any]:
+    hints = typing.get_type_hints(factory.__init__) if inspect.isclass(factory) else typing.get_type_hints(factory)
+    types = {}
+    for name, parameter in inspect.signature(factory).parameters.items():
+        if parameter.kind is parameter.KEYWORD_ONLY and name in hints:
+            types[name] = hints[name]
+        elif parameter.kind is parameter.VAR_KEYWORD and typing.get_origin(hints.get(name)) is typing.Unpack:
+            types |= typing.get_type_hints(typing.get_args(hints[name])[0])
+    return types
 
 
 def convert_options(kind: str, name: str, factory: Callable[..., Any], given: Mapping[str, Any]) -> dict[str, Any]:
@@ -54,8 +67,7 @@ def convert_options(kind: str, name: str, factory: Callable[..., Any], given: Ma
     Raises:
         ConfigError: an option that it does not have, or a value that does not fit.
     """
-    hints = typing.get_type_hints(factory.__init__) if inspect.isclass(factory) else typing.get_type_hints(factory)
-    known = [option for option in known_options(factory) if option in hints]
+    known = _option_types(factory)
     options = {}
     for key, value in given.items():
         if key not in known:
@@ -64,7 +76,7 @@ def convert_options(kind: str, name: str, factory: Callable[..., Any], given: Ma
                 f"Options: {', '.join(known) or 'none'}."
             )
         try:
-            options[key] = msgspec.convert(value, hints[key], strict=False)
+            options[key] = msgspec.convert(value, known[key], strict=False)
         except msgspec.ValidationError as error:
             raise ConfigError(f"Option {key}={value} of the {kind} '{name}' does not fit: {error}.") from error
     return options
