@@ -52,6 +52,13 @@ def test_a_file_may_use_the_whole_machine() -> None:
     assert of_file.candidates[0].run_s == pytest.approx(80, abs=1)
 
 
+def test_the_pauses_of_a_profile_count() -> None:
+    # Of 25 fps it looks at 2.5 a second, and at no more than 45 a second of wall time.
+    of_file = advice(report(duration_s=3600.0, decode_ms=0.01), 0.1, 64)
+    assert of_file.candidates[-1].profile == "fast_cpu"
+    assert of_file.candidates[-1].run_s == pytest.approx(3600 * 2.5 / 45)
+
+
 def test_where_nothing_keeps_up_fewer_frames_are_looked_at() -> None:
     found = advice(live_report(), 2000.0, 2)
     assert (found.profile, found.fps) == ("fast_cpu", 0.5)
