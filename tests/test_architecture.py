@@ -72,10 +72,13 @@ MAY_IMPORT = {
     "sources.chaos": Row(f"{VALUES} sources plugins", "numpy av msgspec"),
     # Text in, text out.
     "pages": Row(),
-    "sinks": Row(f"{VALUES} records throttle folder quality tapefile pages", "numpy msgspec simplejpeg av PIL"),
+    "sinks": Row(f"{VALUES} records throttle folder quality pages", "numpy msgspec simplejpeg av PIL"),
+    "sinks.msgpack": Row(f"{VALUES} sinks records folder tapefile", "msgspec"),
+    "sinks.mot": Row(f"{VALUES} sinks motchallenge", "numpy"),
     # It is given the embedder it drives.
     "sinks.embeddings": Row(f"{VALUES} sinks records throttle quality models", "numpy"),
     "sinks.redis": Row(f"{VALUES} sinks", lazily="redis"),
+    "sinks.parquet": Row(f"{VALUES} records sinks", "msgspec", lazily="pyarrow"),
     "motchallenge": Row("errors", "numpy"),
     "tapefile": Row("types errors records", "numpy msgspec"),
     "tape": Row("types errors records folder motchallenge tapefile", "numpy msgspec"),
@@ -107,6 +110,7 @@ MAY_IMPORT = {
         "types errors params config folder metrics pipeline registry build tape evaluation motchallenge",
         "numpy msgspec",
     ),
+    "inspecting": Row("types errors folder registry records tape tapefile", "numpy msgspec"),
     "doctor": Row(
         f"{VALUES} address config devices fetch models opening plugins registry settings sources sources._avfeed "
         "sources._bitstream sources._container sources._losses sources._picture sources._pipe",
@@ -127,8 +131,8 @@ MAY_IMPORT = {
     "cli": Row(
         "errors",
         lazily="streamtrack benching build catalogue config consequences demo doctor evaluation explaining fetch "
-        "folder linting metrics models params schema quantizing registry retracking sources.sampling tape types "
-        "msgspec rich",
+        "folder inspecting linting metrics models params schema quantizing registry retracking sources.sampling tape "
+        "tapefile types msgspec rich",
     ),
     "cli.engines": Row("errors", lazily="cli config models opening registry"),
     "cli._export": Row("errors", lazily="api config fetch models params registry"),

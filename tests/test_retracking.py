@@ -168,7 +168,7 @@ def test_text_and_records_hold_the_tracks(run: Path, tmp_path: Path) -> None:
     tape = read_tape(run)
     params = params_for(tape, {})
     text, records = tmp_path / "t.txt", tmp_path / "d.jsonl"
-    with writing_text(text, overwrite=False) as write:
+    with writing_text(text, tape, overwrite=False) as write:
         outcome = retrack(tape, params, write)
     found = read_tracks(text)
     assert np.array_equal(found.frames, outcome.tracks.frames)
@@ -185,7 +185,7 @@ def test_what_is_there_is_replaced_only_if_told(run: Path, tmp_path: Path) -> No
     tape = read_tape(run)
     params = params_for(tape, {})
     for name, writing in (
-        ("t.txt", lambda path, overwrite: writing_text(path, overwrite=overwrite)),
+        ("t.txt", lambda path, overwrite: writing_text(path, tape, overwrite=overwrite)),
         ("d.jsonl", lambda path, overwrite: writing_records(path, tape, overwrite=overwrite)),
         ("folder", lambda path, overwrite: writing_run(path, tape, params, overwrite=overwrite)),
     ):
@@ -194,7 +194,8 @@ def test_what_is_there_is_replaced_only_if_told(run: Path, tmp_path: Path) -> No
                 retrack(tape, params, write)
         with pytest.raises(SinkError, match="--overwrite"), writing(tmp_path / name, False):
             pytest.fail("it was replaced")
-    with pytest.raises(SinkError, match="Cannot write"), writing_text(tmp_path / "no" / "t.txt", overwrite=False):
+    under_a_file = tmp_path / "t.txt" / "t.txt"
+    with pytest.raises(SinkError, match="Cannot write"), writing_text(under_a_file, tape, overwrite=False):
         pytest.fail("it was written")
 
 

@@ -23,6 +23,13 @@ _OUTPUTS = (
     *(DETECTIONS, FRAMES, TRACKS, TAPE, "annotated.mp4", "report.png", "crops", "frames", METRICS, PROGRESS),
     *("faces.npy", "faces.jsonl", "tracks.npy", "tracks_index.jsonl", "faces"),
 )
+_OUTPUT_PATTERNS = (
+    "mot.txt",
+    "coco.json",
+    "coco.*.part",
+    *(f"{name}.{end}" for name in ("detections", "frames", "tracks") for end in ("csv", "parquet")),
+    ".*.part",
+)
 
 
 def prepare(path: Path, *, overwrite: bool) -> Path:
@@ -44,6 +51,9 @@ def prepare(path: Path, *, overwrite: bool) -> Path:
             )
         for name in _OUTPUTS:
             _remove(path / name)
+        for pattern in _OUTPUT_PATTERNS:
+            for output in sorted(path.glob(pattern)):
+                _remove(output)
     except FileExistsError as error:
         raise SinkError(f"The output folder '{path}' is a file. Choose another with --out.") from error
     except SinkError:

@@ -15,10 +15,9 @@ import numpy as np
 
 from streamtrack import config, folder, registry
 from streamtrack.build import make_tracker
-from streamtrack.errors import ConfigError, SinkError, SourceError, StreamtrackError
+from streamtrack.errors import ConfigError, SinkError, SourceError
 from streamtrack.evaluation import Tracks
 from streamtrack.metrics import Metrics, ModelMetrics, SourceMetrics, StageMetrics, Stopwatch, measure_process
-from streamtrack.motchallenge import track_line
 from streamtrack.params import TrackerParams
 from streamtrack.pipeline import Ledger
 from streamtrack.tape import Tape
@@ -132,27 +131,15 @@ def retrack(tape: Tape, params: TrackerParams, write: Write | None = None) -> Ou
 
 
 @contextmanager
-def writing_text(path: Path, *, overwrite: bool) -> Iterator[Write]:
+def writing_text(path: Path, tape: Tape, *, overwrite: bool) -> Iterator[Write]:
     """Write tracks to ``path`` in MOTChallenge's text format, as the tracker reports them.
 
     Raises:
         SinkError: it exists and may not be replaced, or it cannot be written.
     """
-
-    def write(result: Result) -> None:
-        tracks = result.tracks
-        for k in np.flatnonzero(tracks.states == CONFIRMED).tolist():
-            box, confidence = tracks.boxes[k].tolist(), float(tracks.scores[k])
-            file.write(track_line(result.frame.index + 1, int(tracks.ids[k]), box, confidence))
-
     _refuse_existing(path, overwrite)
-    try:
-        with path.open("w", encoding="utf-8") as file:
-            yield write
-    except StreamtrackError:
-        raise
-    except OSError as error:
-        raise SinkError(f"Cannot write '{path}': {error.strerror}.") from error
+    with _opened(registry.load("sinks", "mot")(path=path.name), tape, path.parent) as write:
+        yield write
 
 
 @contextmanager

@@ -174,12 +174,12 @@ class _Metrics(msgspec.Struct):
 
 
 def _read_run(file: Path) -> Tape:
-    records = _read_lines(file, DetectionRecord)
+    notes: list[str] = []
+    records = _read_lines(file, DetectionRecord, notes)
     frames_file, metrics_file = file.with_name(folder.FRAMES), file.with_name(folder.METRICS)
-    notes = []
     counts: tuple[BoxCounts | None, ...] = ()
     if complete := frames_file.is_file():
-        frames = _read_lines(frames_file, FrameRecord)
+        frames = _read_lines(frames_file, FrameRecord, notes)
         # A run that was killed may have written detections of a frame, but not yet the frame.
         end = frames[-1].frame_idx if frames else -1
         records = [record for record in records if record.frame_idx <= end]
@@ -228,9 +228,13 @@ def _read_run(file: Path) -> Tape:
     )
 
 
-def _read_lines(file: Path, kind: type[Record]) -> list[Record]:
+def _read_lines(file: Path, kind: type[Record], notes: list[str]) -> list[Record]:
     decoder = msgspec.json.Decoder(kind)
     data = _read(file)
+    if half := len(data) - (data.rfind(b"\n") + 1):
+        # Every line ends with its end: this one was being written when the run died.
+        notes.append(f"'{file}': its last line is half written: {half} bytes at its end were left out.")
+        data = data[:-half]
     try:
         return decoder.decode_lines(data)
     except msgspec.DecodeError:

@@ -107,7 +107,7 @@ class FrameEntry(msgspec.Struct, array_like=True, tag=1):
     track_states: list[State]  # (M,) 0 tentative, 1 confirmed, 2 lost
     track_rows: list[int]  # (M,) row of its detection, -1 for none
     ended: list[int]  # ids that will not be seen again
-    box_counts: tuple[int, int, int, int, int] | None
+    box_counts: tuple[int, int, int, int, int] | None = None
     """What became of the model's boxes, as ``BoxCounts``; None where no model has run."""
 
 

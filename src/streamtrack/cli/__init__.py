@@ -17,7 +17,10 @@ from typing import Any
 from streamtrack.cli._secrets import conceal
 from streamtrack.errors import EXIT_INTERRUPTED, InternalError, StreamtrackError, redact
 
-COMMANDS = ("run", "retrack", "explain", "eval", "demo", "models", "config", "plugins", "doctor", "engines", "bench")
+COMMANDS = (
+    *("run", "retrack", "explain", "inspect", "eval", "demo"),
+    *("models", "config", "plugins", "doctor", "engines", "bench"),
+)
 
 
 class _Version(argparse.Action):

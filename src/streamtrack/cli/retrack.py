@@ -126,7 +126,7 @@ def _writing(args: argparse.Namespace, tape: Tape, params: TrackerParams) -> Abs
     if out.resolve() in (own, own.parent, own.with_name(FRAMES)):
         raise ConfigError(f"'{out}' is the tape itself. Choose another place with --out.")
     if out.suffix == ".txt":
-        return retracking.writing_text(out, overwrite=args.overwrite)
+        return retracking.writing_text(out, tape, overwrite=args.overwrite)
     if out.suffix == ".jsonl":
         return retracking.writing_records(out, tape, overwrite=args.overwrite)
     return retracking.writing_run(out, tape, params, overwrite=args.overwrite)
