@@ -1,0 +1,160 @@
+"""Records to a topic of Apache Kafka, or of what speaks its protocol (Redpanda)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final, Literal, Unpack
+
+from streamtrack.errors import ConfigError
+from streamtrack.sinks._delivery import Options, Refused, StreamSink, Unreachable, settle
+from streamtrack.sinks._endpoint import require_client
+from streamtrack.sinks._messages import Message, Template
+
+if TYPE_CHECKING:
+    from confluent_kafka import KafkaError, Producer
+
+_REFUSALS: Final = frozenset(
+    {
+        "_AUTHENTICATION", "_UNKNOWN_TOPIC", "_UNKNOWN_PARTITION", "CLUSTER_AUTHORIZATION_FAILED", "INVALID_RECORD",
+        "MSG_SIZE_TOO_LARGE", "RECORD_LIST_TOO_LARGE", "SASL_AUTHENTICATION_FAILED", "TOPIC_AUTHORIZATION_FAILED",
+        "TOPIC_EXCEPTION", "UNSUPPORTED_SASL_MECHANISM",
+    }
+)  # fmt: skip
+
+
+class KafkaSink(StreamSink):
+    """Produces every record with the source as its key, so that what is of one source stays in order in one partition.
+
+    The headers are ``message_id`` and ``record``.
+
+    Args:
+        servers: ``HOST:PORT`` of a broker; several with commas between them.
+        topic: where to; ``{source}`` and ``{record}`` stand for a message's.
+        username: for SASL; empty for none.
+        password: for SASL.
+        mechanism: of SASL.
+        tls: encrypt the connection.
+        delivery: see ``_delivery.Settings``.
+
+    Raises:
+        ConfigError: an option is missing or does not fit.
+        PluginError: confluent-kafka is not installed.
+    """
+
+    def __init__(
+        self,
+        *,
+        servers: str = "",
+        topic: str = "streamtrack",
+        username: str = "",
+        password: str = "",
+        mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512",
+        tls: bool = False,
+        **delivery: Unpack[Options],
+    ) -> None:
+        require_client("kafka", "confluent_kafka")
+        settings = settle("kafka", delivery)
+        if not servers or "://" in servers or "@" in servers:
+            raise ConfigError(
+                "Option kafka.servers must be HOST:PORT of a broker, or several of them with commas between."
+            )
+        login: dict[str, Any] = {"security.protocol": f"{'SASL_' * bool(username)}{'SSL' if tls else 'PLAINTEXT'}"}
+        if username:
+            login |= {"sasl.mechanisms": mechanism, "sasl.username": username, "sasl.password": password}
+        super().__init__(_Producer(servers, Template("kafka.topic", topic), login), settings)
+
+
+class _Producer:
+    """The client: librdkafka, idempotent, so that within a connection it neither repeats nor reorders."""
+
+    name = "kafka"
+
+    def __init__(self, servers: str, topic: Template, login: dict[str, Any]) -> None:
+        self.place = servers
+        self.identity = f"{servers} {topic.text}"
+        self._topic, self._login = topic, login
+        self._producer: Producer | None = None
+        self._trouble: KafkaError | None = None
+
+    def connect(self, timeout_s: float) -> None:
+        """Reach a broker, and ask it for its topics."""
+        from confluent_kafka import KafkaException, Producer
+
+        self._trouble = None
+        timeout_ms = max(1000, round(timeout_s * 1e3))
+        self._producer = Producer(
+            {
+                **self._login,
+                "bootstrap.servers": self.place,
+                "client.id": "streamtrack",
+                "acks": "all",
+                "enable.idempotence": True,
+                "linger.ms": 0,
+                # What is late is sent again by the delivery, in order, not by a queue of the client.
+                "message.timeout.ms": timeout_ms,
+                "socket.timeout.ms": timeout_ms,
+                "topic.metadata.propagation.max.ms": timeout_ms // 2,
+                "reconnect.backoff.ms": 20,
+                "error_cb": self._on_error,
+                "log_level": 0,
+            }
+        )
+        try:
+            self._producer.list_topics(timeout=timeout_s)
+        except KafkaException as error:
+            # What it says of itself is that it took too long; why, the callback was told.
+            raise self._judged(self._trouble or error.args[0]) from error
+
+    def _on_error(self, error: KafkaError) -> None:
+        # The last word of librdkafka, "all brokers are down", says less than the ones before it.
+        if self._trouble is None or error.name() in _REFUSALS:
+            self._trouble = error
+
+    def publish(self, messages: Sequence[Message], timeout_s: float) -> None:
+        """Produce, and wait for the delivery report of every one."""
+        from confluent_kafka import KafkaException
+
+        assert self._producer is not None
+        failures: list[KafkaError] = []
+        delivered = 0
+
+        def report(error: KafkaError | None, _: object) -> None:
+            nonlocal delivered
+            delivered += error is None
+            if error is not None:
+                failures.append(error)
+
+        try:
+            for message in messages:
+                self._producer.produce(
+                    self._topic.of(message),
+                    message.body,
+                    message.source,
+                    headers=[("message_id", message.id.encode()), ("record", message.record.encode())],
+                    on_delivery=report,
+                )
+        except KafkaException as error:
+            raise self._judged(error.args[0]) from error
+        self._producer.flush(timeout_s)
+        if failures:
+            raise self._judged(failures[0])
+        if delivered < len(messages):
+            raise Unreachable("no acknowledgement in time.")
+
+    def _judged(self, error: KafkaError) -> Exception:
+        refused = [each for each in (error, self._trouble) if each is not None and each.name() in _REFUSALS]
+        if refused:
+            return Refused(f"{refused[0].str()}.")
+        return Unreachable(f"{error.str()}.")
+
+    def idle(self) -> None:
+        """Let the client tell of errors; its own threads keep the connection."""
+        assert self._producer is not None
+        self._producer.poll(0)
+
+    def disconnect(self) -> None:
+        """Give up what it still has, and let go of it."""
+        if self._producer is not None:
+            self._producer.purge()
+            self._producer.flush(0)
+            self._producer = None

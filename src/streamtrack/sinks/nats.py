@@ -1,0 +1,176 @@
+"""Records to a stream of NATS JetStream (https://docs.nats.io/nats-concepts/jetstream)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Unpack
+
+from streamtrack.sinks._delivery import Options, Refused, StreamSink, Unreachable, settle
+from streamtrack.sinks._endpoint import read_endpoint, require_client
+from streamtrack.sinks._messages import Message, Template
+
+if TYPE_CHECKING:
+    from nats.aio.client import Client
+    from nats.js import JetStreamContext
+
+_TICK_S = 0.01
+
+
+class NatsSink(StreamSink):
+    """Publishes every record to a subject, with its id in the header ``Nats-Msg-Id``, by which JetStream drops repeats.
+
+    Args:
+        url: ``nats://[USER:PASSWORD@|TOKEN@]HOST[:PORT]``, or ``tls://``; several with commas between them.
+        subject: where to; ``{source}`` and ``{record}`` stand for a message's.
+        stream: name of the stream that is created where none takes the subject; empty for none.
+        delivery: see ``_delivery.Settings``.
+
+    Raises:
+        ConfigError: an option is missing or does not fit.
+        PluginError: nats-py is not installed.
+    """
+
+    def __init__(
+        self,
+        *,
+        url: str = "",
+        subject: str = "streamtrack.{source}",
+        stream: str = "streamtrack",
+        **delivery: Unpack[Options],
+    ) -> None:
+        require_client("nats", "nats")
+        settings = settle("nats", delivery)
+        super().__init__(_Publisher(url, Template("nats.subject", subject), stream), settings)
+
+
+class _Publisher:
+    """The client; its event loop runs while something is waited for, and a little now and then."""
+
+    name = "nats"
+
+    def __init__(self, url: str, subject: Template, stream: str) -> None:
+        servers = [read_endpoint("nats.url", each, {"nats": 4222, "tls": 4222}) for each in url.split(",")]
+        self._servers = [server.place for server in servers]
+        self.place = ",".join(self._servers)
+        self.identity = f"{self.place} {subject.text}"
+        self._subject, self._stream = subject, stream
+        user, password = servers[0].username, servers[0].password
+        self._login: dict[str, Any] = {"token": user} if user and not password else {}
+        if password:
+            self._login = {"user": user, "password": password}
+        self._runner: asyncio.Runner | None = None
+        self._client: Client | None = None
+        self._jetstream: JetStreamContext | None = None
+        self._proven = False
+
+    def connect(self, timeout_s: float) -> None:
+        """Connect, log in, and see that a stream takes the subject."""
+        self._runner = asyncio.Runner()
+        try:
+            self._runner.run(self._connect(timeout_s))
+        except Exception as error:
+            raise _judged(error) from error
+
+    async def _connect(self, timeout_s: float) -> None:
+        from nats.aio.client import Client
+        from nats.errors import NoServersError
+        from nats.js.errors import NotFoundError
+
+        self._lost = asyncio.Event()
+        self._trouble: Exception | None = None
+        self._client = Client()
+        try:
+            await asyncio.wait_for(self._client.connect(self._servers, **self._options()), timeout_s)
+        except (NoServersError, TimeoutError) as error:
+            raise self._trouble or error from error
+        self._jetstream = self._client.jetstream(timeout=timeout_s)
+        self._proven = False
+        subject = self._subject.pattern("*")
+        try:
+            await self._jetstream.find_stream_name_by_subject(subject)
+        except NotFoundError as error:
+            if not self._stream:
+                raise Refused(f"no stream takes the subject '{subject}': add one, or name one with stream=.") from error
+            await self._jetstream.add_stream(name=self._stream, subjects=[subject])
+
+    def _options(self) -> dict[str, Any]:
+        # Who tries again is the delivery: in the right order.
+        never = {"allow_reconnect": False, "max_reconnect_attempts": 1, "reconnect_time_wait": 0}
+        told = {"error_cb": self._on_error, "disconnected_cb": self._on_lost, "closed_cb": self._on_lost}
+        return {"name": "streamtrack", **never, **told, **self._login}
+
+    async def _on_error(self, error: Exception) -> None:
+        self._trouble = error
+
+    async def _on_lost(self) -> None:
+        self._lost.set()
+
+    def publish(self, messages: Sequence[Message], timeout_s: float) -> None:
+        """Publish, and wait for the acknowledgement of every one."""
+        assert self._runner is not None
+        try:
+            # Where the server is not ready the first one tells, and none after it may be taken.
+            if not self._proven:
+                self._runner.run(self._publish(messages[:1], timeout_s))
+                self._proven, messages = True, messages[1:]
+            self._runner.run(self._publish(messages, timeout_s))
+        except Exception as error:
+            raise _judged(error) from error
+
+    async def _publish(self, messages: Sequence[Message], timeout_s: float) -> None:
+        assert self._jetstream is not None
+        if not messages:
+            return
+        futures = [
+            await self._jetstream.publish_async(
+                self._subject.of(message), message.body, timeout_s, headers={"Nats-Msg-Id": message.id}
+            )
+            for message in messages
+        ]
+        acknowledged: asyncio.Future[Any] = asyncio.gather(*futures)
+        lost: asyncio.Future[Any] = asyncio.ensure_future(self._lost.wait())
+        try:
+            await asyncio.wait({acknowledged, lost}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+            if not acknowledged.done():
+                raise Unreachable("connection lost." if self._lost.is_set() else "no acknowledgement in time.")
+            acknowledged.result()
+        finally:
+            lost.cancel()
+            acknowledged.cancel()
+
+    def idle(self) -> None:
+        """Let the client answer pings, and see whether the connection is still there."""
+        assert self._runner is not None
+        self._runner.run(asyncio.sleep(_TICK_S))
+        if self._lost.is_set():
+            raise Unreachable("connection lost.")
+
+    def disconnect(self) -> None:
+        """Close the connection and the event loop."""
+        if self._runner is None:
+            return
+        with suppress(Exception):
+            if self._client is not None:
+                self._runner.run(self._client.close())
+        self._runner.close()
+        self._runner = self._client = self._jetstream = None
+
+
+def _judged(error: Exception) -> Exception:
+    from nats.errors import AuthorizationError, MaxPayloadError, NoRespondersError
+    from nats.js.errors import APIError, ServiceUnavailableError
+
+    if isinstance(error, Unreachable | Refused):
+        return error
+    text = f"{str(error).removeprefix('nats: ').rstrip('.') or type(error).__name__}."
+    if isinstance(error, AuthorizationError | MaxPayloadError) or "authorization" in text.lower():
+        return Refused(text)
+    if isinstance(error, ServiceUnavailableError | NoRespondersError):
+        return Unreachable(f"JetStream is not there: {text}")
+    if isinstance(error, APIError):
+        said = f"{error.description or text}."
+        # A stream that is full is emptied by those who read it.
+        return Unreachable(said) if "exceeded" in said else Refused(said)
+    return Unreachable(text)
