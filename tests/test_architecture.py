@@ -89,7 +89,11 @@ MAY_IMPORT = {
     "evaluation": Row("errors folder motchallenge tape tracking", "numpy"),
     "pipeline": Row(f"{VALUES} models tracking channel pacing threads"),
     "latency": Row(libraries="msgspec"),
-    "metrics": Row("types channel devices latency lighting models speed threads pipeline records", "msgspec"),
+    "claim": Row("errors api folder resuming"),
+    "resuming": Row("types errors folder records", "numpy msgspec"),
+    "metrics": Row(
+        "types errors folder resuming channel devices latency lighting models speed threads pipeline records", "msgspec"
+    ),
     "settings": Row("params", "msgspec"),
     "units": Row("errors"),
     "catalogue": Row("errors settings units", "msgspec"),
@@ -100,13 +104,13 @@ MAY_IMPORT = {
     "linting": Row("config consequences settings", "msgspec"),
     "registry": Row("errors"),
     "address": Row("errors"),
-    "plugins": Row("types errors api address registry", "msgspec"),
+    "plugins": Row("types errors api address config registry", "msgspec"),
     "devices": Row("errors api registry", "msgspec"),
     "quantizing": Row("types errors api params config models plugins registry", "numpy msgspec"),
     "opening": Row("errors api settings devices models registry", "msgspec"),
     "build": Row(
         f"{VALUES} config doctor.hardware folder latency lighting linting metrics models opening pacing pipeline "
-        "plugins registry scenes settings speed threads tracking",
+        "plugins registry resuming claim scenes settings speed threads tracking",
         "msgspec",
     ),
     "retracking": Row(

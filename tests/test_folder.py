@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -85,3 +88,86 @@ def test_a_full_disk_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.Monk
     with pytest.raises(SinkError, match="No space left"):
         folder.replace_json(path, {"frames_done": 12345})
     assert json.loads(path.read_text()) == {"frames_done": 1}
+
+
+def test_a_folder_is_held_until_it_is_released(tmp_path: Path) -> None:
+    out = tmp_path / "a" / "run"
+    lock = folder.FolderLock(out)
+    holder = json.loads((out / folder.LOCK).read_bytes())
+    assert (holder["pid"], holder["since"][-1]) == (os.getpid(), "Z")
+    with pytest.raises(SinkError) as caught:
+        folder.FolderLock(out)
+    assert f"in use by another run: process {os.getpid()} on {holder['host']}, since {holder['since']}." in str(
+        caught.value
+    )
+    folder.prepare(out, overwrite=False)
+    lock.release()
+    lock.release()
+    assert list(out.iterdir()) == []
+    folder.FolderLock(out).release()
+
+
+def test_a_lock_that_a_dead_process_has_left_is_taken_over(tmp_path: Path) -> None:
+    (tmp_path / folder.LOCK).write_text('{"pid": 1, "host": "here", "since": "2026-01-01T00:00:00Z", "more": "text"}')
+    lock = folder.FolderLock(tmp_path)
+    assert json.loads((tmp_path / folder.LOCK).read_bytes())["pid"] == os.getpid()
+    lock.release()
+
+
+def test_a_holder_that_nobody_can_read_holds_all_the_same(tmp_path: Path) -> None:
+    lock = folder.FolderLock(tmp_path)
+    (tmp_path / folder.LOCK).write_text("{")
+    with pytest.raises(SinkError, match=r"is in use by another run\. Wait for it"):
+        folder.FolderLock(tmp_path)
+    lock.release()
+
+
+def test_a_lock_whose_file_was_removed_meanwhile_is_taken_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    flock = fcntl.flock
+    removed: list[bool] = []
+
+    def late(descriptor: int, operation: int) -> None:
+        # Between opening the file and locking it, its holder is done and removes it.
+        if not removed:
+            (tmp_path / folder.LOCK).unlink()
+            removed.append(True)
+        flock(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    lock = folder.FolderLock(tmp_path)
+    with pytest.raises(SinkError, match="in use"):
+        folder.FolderLock(tmp_path)
+    lock.release()
+
+
+@pytest.mark.parametrize(("number", "refused"), [(errno.ENOTSUP, False), (errno.ENOLCK, False), (errno.EIO, True)])
+def test_where_there_are_no_locks_nothing_is_held(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, refused: bool
+) -> None:
+    def unsupported(descriptor: int, operation: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", unsupported)
+    if refused:
+        with pytest.raises(SinkError, match="Cannot write to the output folder"):
+            folder.FolderLock(tmp_path)
+    else:
+        folder.FolderLock(tmp_path).release()
+
+
+def test_what_a_killed_run_left_is_removed_with_its_outputs(tmp_path: Path) -> None:
+    for name in (
+        ".annotated.mp4.part",
+        ".track_metrics.json.123",
+        ".progress.json.9",
+        ".mine",
+        "a.part",
+        "tracks.jsonl",
+    ):
+        (tmp_path / name).write_text("x")
+    (tmp_path / folder.RESUME).mkdir()
+    (tmp_path / folder.RESUME / "frames.jsonl").write_text("x")
+    folder.clear(tmp_path, keep=(folder.RESUME,))
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".mine", folder.RESUME, "a.part"]
+    folder.clear(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".mine", "a.part"]

@@ -1,10 +1,12 @@
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamtrack.metrics import _expected
+from streamtrack.errors import SinkError
+from streamtrack.metrics import _expected, read_metrics
 from streamtrack.testing.results import make_info
 
 CLIP = replace(make_info(None).source, rate=25.0, sample_rate=5.0, frames_estimate=1000, duration_s=40.0)
@@ -45,3 +47,11 @@ def test_never_fewer_than_there_are_already(done: int, more: int, ts_s: float) -
     total = _expected(CLIP, done, done + more, ts_s)
     assert total is not None
     assert total >= done
+
+
+def test_metrics_that_cannot_be_read_are_an_error(tmp_path: Path) -> None:
+    with pytest.raises(SinkError, match=r"Cannot read '.*track_metrics\.json': No such file"):
+        read_metrics(tmp_path)
+    (tmp_path / "track_metrics.json").write_text('{"status": "complete"}')
+    with pytest.raises(SinkError, match="does not hold the metrics of a run: Object missing required field"):
+        read_metrics(tmp_path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
@@ -9,7 +10,7 @@ import pytest
 
 from streamtrack.api import SourceOptions
 from streamtrack.errors import ConfigError
-from streamtrack.plugins import convert_options, known_options, make_source
+from streamtrack.plugins import convert_options, known_options, local_file, make_source
 from streamtrack.sources.pyav import PyAVSource
 
 
@@ -93,3 +94,15 @@ def test_options_are_the_keyword_only_parameters() -> None:
     assert known_options(Recorder) == ["port", "loud", "unit"]
     with pytest.raises(ConfigError, match=r"The sink 'rec' has no option 'uri'"):
         convert_options("sink", "rec", Recorder, {"uri": "x"})
+
+
+def test_which_sources_are_files(tmp_path: Path) -> None:
+    clip = tmp_path / "a?b.mp4"
+    clip.write_bytes(b"\0")
+    (tmp_path / "url").write_text("rtsp://camera/live\n")
+    os.mkfifo(tmp_path / "fifo")
+    files = {str(clip): clip, f"file:{clip}": clip, f"file://{clip}": clip, "none.mp4?timeout_s=2": Path("none.mp4")}
+    assert {written: local_file(written) for written in files} == files
+    others = ("-", "rtsp://camera/live", "https://host/a.mp4", "replay:out", "chaos:a.mp4?freeze@1s=1s", str(tmp_path))
+    for written in (*others, f"file:{tmp_path}/url", f"file:{tmp_path}/fifo"):
+        assert local_file(written) is None, written

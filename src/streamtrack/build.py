@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import threading
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
@@ -15,8 +14,9 @@ from typing import Any, NamedTuple, Self
 
 import msgspec
 
-from streamtrack import config, folder, registry
+from streamtrack import config, folder
 from streamtrack.api import Backend, Sink, Source, SourceOptions
+from streamtrack.claim import FolderClaim, SourceFile
 from streamtrack.doctor.hardware import usable_cores
 from streamtrack.errors import ConfigError, InternalError, SinkError, redact
 from streamtrack.latency import Latency
@@ -36,6 +36,7 @@ from streamtrack.metrics import (
     measure_progress,
     measure_source,
     measure_stages,
+    read_metrics,
 )
 from streamtrack.models.detector import Detector
 from streamtrack.models.embedder import Embedder
@@ -45,8 +46,9 @@ from streamtrack.models.zoo import resolve as resolve_model
 from streamtrack.opening import Opened, OpenedEmbedder, Wanted, WantedEmbedder, open_detector, open_embedder
 from streamtrack.pacing import Pacer
 from streamtrack.params import TrackerParams
-from streamtrack.pipeline import NEVER_NS, Plan, RecordedDetector, StagePipeline, Stages
-from streamtrack.plugins import convert_options, known_options, make_source
+from streamtrack.pipeline import NEVER_NS, FrameDetector, Plan, RecordedDetector, StagePipeline, Stages
+from streamtrack.plugins import convert_options, local_file, make_source, read_sink
+from streamtrack.resuming import KnownModel, Now
 from streamtrack.scenes import CutDetector
 from streamtrack.settings import Config
 from streamtrack.speed import SpeedLog
@@ -86,6 +88,8 @@ class Pipeline(StagePipeline):
         threads: threads for inference and decoding; 0 for as many as the machine gives.
         out: folder for the records, ``-`` for track records on standard output, None for no output.
         overwrite: replace an earlier run's outputs in ``out``.
+        resume: go on with the run of a file that was interrupted in ``out``; without one, begin it. One that is
+            complete is left as it is and gives no results.
         source_options: options of the source's own, such as ``{"transport": "udp"}``; they may also follow a ``?``.
         sinks: further sinks: ``"name:key=value,key=value"``, or objects that are sinks. One named like a sink of the
             run's own, such as ``jsonl``, replaces it.
@@ -95,6 +99,11 @@ class Pipeline(StagePipeline):
     Raises:
         ConfigError: a setting that cannot be. Errors of sources, models and sinks are raised on entering the block.
     """
+
+    _model: ResolvedModel | None = None
+    _embedding_model: ResolvedModel | None = None
+    _taped_s = 0.0
+    """Seconds that frames took which an interrupted run had found."""
 
     def __init__(
         self,
@@ -109,6 +118,7 @@ class Pipeline(StagePipeline):
         threads: int | None = None,
         out: str | os.PathLike[str] | None = None,
         overwrite: bool = False,
+        resume: bool = False,
         source_options: Mapping[str, Any] | None = None,
         sinks: Sequence[str | Sink] = (),
         set: Mapping[str, Any] | None = None,
@@ -125,15 +135,14 @@ class Pipeline(StagePipeline):
         overrides = {key: value for key, value in given.items() if value is not None} | dict(set or {})
         self.resolved = config.resolve(profile, overrides)
         self.folder = None if out is None or os.fspath(out) == STDOUT else Path(out)
-        self._overwrite = overwrite
+        written = os.fspath(source)
+        self._file = SourceFile(lambda: local_file(written))
+        self._claim = FolderClaim(self.folder, self._file, overwrite=overwrite, resume=resume)
         self._say = say
         self._watch = Stopwatch()
-        self._model: ResolvedModel | None = None
         self._detector: Detector | CheckedDetector | RecordedDetector | None = None
         self._opened: Opened | None = None
-        self._embedding_model: ResolvedModel | None = None
         self._embedder: OpenedEmbedder | None = None
-        self._folder_ready = False
         self._summary: RunSummary | None = None
         self.progress = Progress()
         self._told_at = self._progress_events = 0
@@ -143,7 +152,6 @@ class Pipeline(StagePipeline):
         self._state_lock = threading.Lock()
         self._tried: list[Backend] = []
         self._feed_state: tuple[FeedState | None, str] = (None, "")
-        written = os.fspath(source)
         super().__init__(
             Stages(
                 make_source=lambda: self._make_source(written, source_options or {}),
@@ -155,6 +163,8 @@ class Pipeline(StagePipeline):
                 pacer=Pacer(self._config.runtime.max_fps),
             )
         )
+        if resume and (obstacle := self._claim.obstacle([sink for _, sink in self._stages.sinks])):
+            raise ConfigError(obstacle)
 
     @property
     def _config(self) -> Config:
@@ -163,28 +173,38 @@ class Pipeline(StagePipeline):
     def __enter__(self) -> Self:
         self._watch = Stopwatch()
         try:
-            super().__enter__()
+            if self._claim.resume:
+                self._look_back()
+            if not self._claim.complete:
+                super().__enter__()
         except BaseException as error:
             self._conclude(error)
             raise
-        self._write_state(self._metrics("running", None))
         return self
 
     def __iter__(self) -> Iterator[Result]:
+        if self._claim.complete:
+            return
         for result in super().__iter__():
             if result.age_ms is not None:
                 self._latency.add(result.age_ms)
             self._speed.add()
-            self.progress = measure_progress(self, result, self._watch)
+            if self.totals.frames == (taped := self._claim.taped_frames):
+                self._taped_s = self._watch.wall_s
+            self.progress = measure_progress(self, result, self._watch, taped=taped, taped_s=self._taped_s)
             if self.totals.frames - self._told_at >= self._config.output.progress_every:
                 self._told_at = self.totals.frames
                 self._progress_events += 1
                 self._write_progress()
             yield result
+        if self._claim.taped:
+            self._claim.taped.check_finished()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._claim.complete:
+            return
         try:
             super().__exit__(kind, error, trace)
         except BaseException as late:
@@ -210,37 +230,80 @@ class Pipeline(StagePipeline):
         )
         return make_source(written, options, given)
 
-    def _prepare_folder(self) -> None:
-        if self.folder is not None and not self._folder_ready:
-            folder.prepare(self.folder, overwrite=self._overwrite)
-            self._folder_ready = True
+    @property
+    def resumable(self) -> bool:
+        """Whether the run, once it is interrupted, can be resumed."""
+        return not self._claim.obstacle([sink for _, sink in self._stages.sinks])
+
+    def _look_back(self) -> None:
+        """See what an earlier run has left in the folder; nothing in it is touched."""
+        self._claim.look_back(self._identify, looks=self._config.scene.cuts or self._config.detector.adaptive)
+        if self._claim.complete and self.folder:
+            self._say(f"The run in '{self.folder}' is complete: there is nothing to resume.")
+            self._finished = True
+            self._summary = RunSummary(self.folder, read_metrics(self.folder))
+            self._claim.release()
+        elif self._claim.taped:
+            self._say(f"resuming: {self._claim.taped_frames:,} frames from the tape")
+
+    def _identify(self) -> Now:
+        models = [self._resolve_model(), self._resolve_embedder()]
+        return Now(
+            version=version("streamtrack"),
+            settings=msgspec.to_builtins(self._config),
+            sinks=frozenset(name for name, _ in self._stages.sinks),
+            file=self._file.identity,
+            model=KnownModel.of(models[0]),
+            embedder=KnownModel.of(models[1]),
+        )
+
+    def _begin(self, info: SourceInfo, model: ResolvedModel) -> RunInfo:
+        """Write what run this is before any sink writes what it finds."""
+        self._claim.begin()
+        now = self._detector.device if self._detector else ""
+        if self._claim.earlier and self._claim.taped and (then := self._claim.earlier.then.device) != now:
+            self._say(
+                f"the frames on the tape were found on {then}, those to come will be on {now}: "
+                "boxes may differ in their last digits"
+            )
+        self._write_state(self._metrics("running", None))
+        return self._run_info(info, model)
+
+    def _resolve_embedder(self) -> ResolvedModel | None:
+        embedder = self._config.embedder
+        if self._embedding_model is None and embedder.model:
+            self._embedding_model = resolve_embedder(embedder.model, embedder.head, config.model_dir())
+        return self._embedding_model
+
+    def _resolve_model(self) -> ResolvedModel:
+        if self._model is None:
+            settings = self._config.detector
+            self._model = resolve_model(settings.model, settings.head, config.model_dir(), say=self._say)
+        return self._model
 
     def _source_state_changed(self, state: FeedState, reason: str) -> None:
         # A feed may be waited for a long time, and whoever watches the folder should see that.
-        self._prepare_folder()
+        self._claim.prepare()
         self._say(f"source {state}: {redact(reason)}")
         self._feed_state = (state, redact(reason))
         self._write_progress()
 
     def _plan(self, info: SourceInfo) -> Plan:
-        self._prepare_folder()
-        embedder = self._config.embedder
-        if embedder.model:
-            self._embedding_model = resolve_embedder(embedder.model, embedder.head, config.model_dir())
+        self._claim.prepare()
+        self._resolve_embedder()
         if (recorded := getattr(self._source, "detector", None)) is not None:
             return self._plan_replay(info, recorded())
         for finding in lint(self.resolved, _surroundings(info)):
             if finding.level == "warning":
                 self._say(f"warning: {finding}")
-        settings = self._config.detector
-        found = self._model = resolve_model(settings.model, settings.head, config.model_dir(), say=self._say)
+        found = self._resolve_model()
         return Plan(
             open_detector=lambda: self._open_detector(found),
             interrupt=self._interrupt_backends,
             make_tracker=lambda: self._make_tracker(info),
-            run_info=lambda: self._run_info(info, found),
+            run_info=lambda: self._begin(info, found),
             is_cut=CutDetector(self._config.scene).is_cut,
-            adapt=self._light.adapt,
+            adapt=self._claim.taped.adapting(self._light.adapt) if self._claim.taped else self._light.adapt,
         )
 
     def _plan_replay(self, info: SourceInfo, recorded: RecordedDetector) -> Plan:
@@ -263,7 +326,7 @@ class Pipeline(StagePipeline):
         return Plan(
             open_detector=lambda: recorded,
             make_tracker=lambda: self._make_tracker(info),
-            run_info=lambda: self._run_info(info, model),
+            run_info=lambda: self._begin(info, model),
             is_cut=recorded.is_cut,
         )
 
@@ -271,13 +334,13 @@ class Pipeline(StagePipeline):
         for backend in self._tried:
             getattr(backend, "interrupt", lambda: None)()
 
-    def _open_detector(self, model: ResolvedModel) -> Detector | CheckedDetector:
+    def _open_detector(self, model: ResolvedModel) -> FrameDetector:
         wanted = Wanted(
             model, self._config.detector, self._config.runtime, config.cache_dir(), self._say, self._tried.append
         )
         self._opened = open_detector(wanted)
         self._detector = self._opened.detector
-        return self._opened.detector
+        return self._claim.taped.around(self._detector) if self._claim.taped else self._detector
 
     def _open_embedder(self) -> Embedder:
         model, runtime = self._embedding_model, self._config.runtime
@@ -347,11 +410,7 @@ class Pipeline(StagePipeline):
     def _make_sink(self, sink: str | Sink, settings: Mapping[str, Mapping[str, Any]]) -> tuple[str, Sink]:
         if not isinstance(sink, str):
             return type(sink).__name__, sink
-        name, _, text = sink.partition(":")
-        factory = registry.load("sinks", name)
-        # A comma that no KEY= follows belongs to the value: a list of servers.
-        pairs = config.parse_assignments([pair for pair in re.split(r",(?=\w+=)", text) if pair])
-        given = dict(_from_elsewhere(key, value, known_options(factory)) for key, value in pairs.items())
+        name, factory, given = read_sink(sink)
         brought: tuple[Any, ...] = ()
         if name == EMBEDDINGS:
             if not self._config.embedder.model:
@@ -373,27 +432,30 @@ class Pipeline(StagePipeline):
         if self.finished:
             self.progress.frames_total, self.progress.eta_sec = self.totals.frames, 0.0
         # A run that ended while its source was awaited has no folder yet.
-        self._summary = RunSummary(self.folder if self._folder_ready else None, self._metrics(status, reason))
+        self._summary = RunSummary(self.folder if self._claim.ready else None, self._metrics(status, reason))
         try:
+            if status == "complete":
+                # First: a run that says that it is complete has nothing left that is not of it.
+                self._claim.forget_tape()
             self._write_state(self._summary.metrics)
         except SinkError:
             # A full disk must not hide the error that ended the run; without one it is the error.
             if error is None:
                 raise
+        finally:
+            self._claim.release()
 
     def _write_state(self, metrics: Metrics) -> None:
-        if self._folder_ready and self.folder is not None:
-            reserve = _METRICS_ROOM if metrics.status == "running" else 0
-            folder.replace_json(self.folder / folder.METRICS, metrics, reserve=reserve)
-            self._write_progress()
+        reserve = _METRICS_ROOM if metrics.status == "running" else 0
+        self._claim.replace(folder.METRICS, metrics, reserve=reserve)
+        self._write_progress()
 
     def _write_progress(self) -> None:
-        if self._folder_ready and self.folder is not None:
-            # The decode thread tells of its feed, the caller's of all the rest.
-            with self._state_lock:
-                state, reason = self._feed_state
-                told = {"source_state": state, "source_reason": reason, "reconnects": self.source_stats.reconnects}
-                folder.replace_json(self.folder / folder.PROGRESS, msgspec.structs.replace(self.progress, **told))
+        # The decode thread tells of its feed, the caller's of all the rest.
+        with self._state_lock:
+            state, reason = self._feed_state
+            told = {"source_state": state, "source_reason": reason, "reconnects": self.source_stats.reconnects}
+            self._claim.replace(folder.PROGRESS, msgspec.structs.replace(self.progress, **told))
 
     def _backend(self) -> str:
         if self._opened:
@@ -422,7 +484,8 @@ class Pipeline(StagePipeline):
             profile=self.resolved.profile,
             settings=msgspec.to_builtins(self._config),
             settings_from=self.resolved.origins,
-            source=measure_source(self) if self._info else None,
+            resumed=self._claim.earlier.resumed if self._claim.earlier else None,
+            source=measure_source(self, self._file.identity) if self._info else None,
             detector=self._measure_detector(),
             latency=self._latency.metrics(),
             totals={
@@ -524,20 +587,3 @@ def _told_apart(sinks: Sequence[tuple[str, Sink]]) -> list[tuple[str, Sink]]:
 def _or_never(seconds: float) -> int:
     """Return ``seconds`` in ns; 0 and what is too long to tell mean never."""
     return min(round(seconds * NS_PER_S), NEVER_NS) or NEVER_NS
-
-
-def _from_elsewhere(key: str, value: str, known: Collection[str]) -> tuple[str, str]:
-    """Return an option of a sink; one that is given as ``KEY_env`` or ``KEY_file`` is read from there.
-
-    Raises:
-        ConfigError: there is no such variable or file.
-    """
-    option, _, place = key.rpartition("_")
-    if key in known or option not in known or place not in ("env", "file"):
-        return key, value
-    if place == "env":
-        return option, config.environment_value(value)
-    try:
-        return option, Path(value).read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"'{value}', which {key} names, cannot be read: {error}.") from error

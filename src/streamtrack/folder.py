@@ -1,10 +1,15 @@
-"""The run's folder: prepared before anything starts, and files in it that are replaced as a whole."""
+"""The run's folder: held against other runs, prepared before anything starts, its files replaced as a whole."""
 
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
+import platform
 import shutil
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,18 +23,97 @@ DETECTIONS = "detections.jsonl"
 FRAMES = "frames.jsonl"
 TRACKS = "tracks.jsonl"
 TAPE = "tape.msgpack"
-# What a run writes, and so all that ``overwrite`` may remove.
+RESUME = ".resume"
+"""What is kept of interrupted runs until one is complete: see ``streamtrack.resuming``."""
+LOCK = ".lock"
+# What a run writes, and so all that ``overwrite`` may remove. The metrics go last: as long as there are records, they
+# say with which settings.
 _OUTPUTS = (
-    *(DETECTIONS, FRAMES, TRACKS, TAPE, "annotated.mp4", "report.png", "crops", "frames", METRICS, PROGRESS),
+    *(RESUME, DETECTIONS, FRAMES, TRACKS, TAPE, "annotated.mp4", "report.png", "crops", "frames"),
     *("faces.npy", "faces.jsonl", "tracks.npy", "tracks_index.jsonl", "faces"),
+    *(PROGRESS, METRICS),
 )
 _OUTPUT_PATTERNS = (
     "mot.txt",
     "coco.json",
     "coco.*.part",
     *(f"{name}.{end}" for name in ("detections", "frames", "tracks") for end in ("csv", "parquet")),
-    ".*.part",
+    # What a run that was killed may leave of files that it was replacing.
+    *(".*.part", f".{METRICS}.[0-9]*", f".{PROGRESS}.[0-9]*"),
 )
+
+
+class Holder(msgspec.Struct, frozen=True, kw_only=True):
+    """Who holds a folder."""
+
+    pid: int
+    host: str
+    since: str
+    """ISO 8601, UTC."""
+
+
+class FolderLock:
+    """Keeps other runs out of a folder until it is released, or the process dies: then the system releases it."""
+
+    def __init__(self, path: Path) -> None:
+        """Take the folder, which is made where there is none.
+
+        Where the file system has no locks (some that are mounted over a network), nothing is held.
+
+        Raises:
+            SinkError: it cannot be written, or another run holds it; that one is named.
+        """
+        self._file = path / LOCK
+        with _translating(path):
+            path.mkdir(parents=True, exist_ok=True)
+            self._descriptor = self._taken(path)
+        holder = Holder(
+            pid=os.getpid(), host=platform.node(), since=datetime.now(UTC).isoformat(timespec="seconds")[:-6] + "Z"
+        )
+        # A full disk is for the sinks to tell of: the lock holds all the same.
+        with suppress(OSError):
+            os.truncate(self._descriptor, 0)
+            os.pwrite(self._descriptor, msgspec.json.encode(holder), 0)
+
+    def _taken(self, path: Path) -> int:
+        while True:
+            descriptor = os.open(self._file, os.O_RDWR | os.O_CREAT, 0o666)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                # Whoever held it before may have removed the file after it was opened here: then it locks nothing.
+                if os.path.exists(self._file) and os.path.samestat(os.fstat(descriptor), os.stat(self._file)):
+                    return descriptor
+            except BlockingIOError as error:
+                who = _described(os.pread(descriptor, 4096, 0))
+                os.close(descriptor)
+                raise SinkError(
+                    f"The output folder '{path}' is in use by {who}. Wait for it, stop it, or choose another with "
+                    "--out."
+                ) from error
+            except FileNotFoundError:
+                pass
+            except OSError as error:
+                if error.errno not in (errno.ENOTSUP, errno.ENOLCK, errno.ENOSYS, errno.EINVAL):
+                    os.close(descriptor)
+                    raise
+                return descriptor
+            os.close(descriptor)
+
+    def release(self) -> None:
+        """Let others in. May be called again."""
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            # First the file, while nobody else can have it.
+            self._file.unlink(missing_ok=True)
+            os.close(descriptor)
+
+
+def _described(written: bytes) -> str:
+    try:
+        holder = msgspec.json.decode(written, type=Holder)
+    except msgspec.DecodeError:
+        return "another run"
+    return f"another run: process {holder.pid} on {holder.host}, since {holder.since}"
 
 
 def prepare(path: Path, *, overwrite: bool) -> Path:
@@ -42,18 +126,40 @@ def prepare(path: Path, *, overwrite: bool) -> Path:
     Raises:
         SinkError: it cannot be created or written, or it is not empty and may not be overwritten.
     """
-    try:
+    with _translating(path):
         path.mkdir(parents=True, exist_ok=True)
-        if any(path.iterdir()) and not overwrite:
+        if not overwrite and any(entry.name != LOCK for entry in path.iterdir()):
             raise SinkError(
                 f"The output folder '{path}' is not empty. Choose another with --out, "
                 "or replace the earlier run in it with --overwrite."
             )
-        for name in _OUTPUTS:
-            _remove(path / name)
+        clear(path)
+    return path
+
+
+def clear(path: Path, *, keep: Collection[str] = ()) -> None:
+    """Remove a run's outputs from its folder, and what a killed run left of them.
+
+    Args:
+        path: the folder.
+        keep: names of outputs that stay.
+
+    Raises:
+        SinkError: one cannot be removed.
+    """
+    with _translating(path):
         for pattern in _OUTPUT_PATTERNS:
             for output in sorted(path.glob(pattern)):
                 _remove(output)
+        for name in _OUTPUTS:
+            if name not in keep:
+                _remove(path / name)
+
+
+@contextmanager
+def _translating(path: Path) -> Iterator[None]:
+    try:
+        yield
     except FileExistsError as error:
         raise SinkError(f"The output folder '{path}' is a file. Choose another with --out.") from error
     except SinkError:
@@ -61,7 +167,6 @@ def prepare(path: Path, *, overwrite: bool) -> Path:
     except OSError as error:
         reason = f"Cannot write to the output folder '{path}': {error.strerror}."
         raise SinkError(f"{reason} Choose another with --out.") from error
-    return path
 
 
 def _remove(path: Path) -> None:

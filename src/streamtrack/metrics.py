@@ -6,17 +6,21 @@ import resource
 import sys
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
 
+from streamtrack import folder
 from streamtrack.channel import ChannelStats
 from streamtrack.devices import PassedOver
+from streamtrack.errors import SinkError
 from streamtrack.latency import LatencyMetrics
 from streamtrack.lighting import ThresholdStats
 from streamtrack.models.verdicts import ParityMetrics
 from streamtrack.pipeline import Ledger, StagePipeline
 from streamtrack.records import SCHEMA_VERSION
+from streamtrack.resuming import FileIdentity, ResumeMetrics
 from streamtrack.speed import SpeedLog, SpeedMetrics
 from streamtrack.types import BoxCounts, FeedState, Result, SourceInfo
 
@@ -33,6 +37,8 @@ class Progress(msgspec.Struct, kw_only=True):
     phase: Status = "running"
     frames_done: int = 0
     """Frames processed (wanted by stride and fps, detected and tracked)."""
+    frames_taped: int = 0
+    """The first so many of them were found by interrupted runs, and the model is not asked again."""
     frames_total: int | None = None
     """About how many will be; an estimate that corrects itself, None where nobody can know."""
     elapsed_sec: float = 0.0
@@ -77,6 +83,8 @@ class SourceMetrics(msgspec.Struct, kw_only=True):
     duration_s: float | None
     sampling: str
     live: bool
+    file: FileIdentity | None = None
+    """What tells the file from others; None where it is none."""
     frames_damaged: int
     """Delivered although the decoder marked them as damaged."""
     timestamps_repaired: int
@@ -188,6 +196,8 @@ class Metrics(msgspec.Struct, kw_only=True):
     model: ModelMetrics
     embedder: EmbedderMetrics | None = None
     """None where nothing is embedded."""
+    resumed: ResumeMetrics | None = None
+    """How often it was interrupted and taken up again; None where never."""
     profile: str
     settings: Mapping[str, Any]
     settings_from: Mapping[str, str]
@@ -211,6 +221,21 @@ class Metrics(msgspec.Struct, kw_only=True):
     process: ProcessMetrics
 
 
+def read_metrics(path: Path) -> Metrics:
+    """Return the metrics of the run in the folder ``path``.
+
+    Raises:
+        SinkError: they cannot be read, or are of another version.
+    """
+    file = path / folder.METRICS
+    try:
+        return msgspec.json.decode(file.read_bytes(), type=Metrics)
+    except OSError as error:
+        raise SinkError(f"Cannot read '{file}': {error.strerror}.") from error
+    except msgspec.DecodeError as error:
+        raise SinkError(f"'{file}' does not hold the metrics of a run: {' '.join(str(error).split())}.") from error
+
+
 class Stopwatch:
     """Wall time and CPU time of the process since it was made."""
 
@@ -228,20 +253,33 @@ class Stopwatch:
         return time.process_time() - self._cpu
 
 
-def measure_progress(pipeline: StagePipeline, result: Result, watch: Stopwatch) -> Progress:
-    """Return how far ``pipeline`` is after ``result``."""
+def measure_progress(
+    pipeline: StagePipeline, result: Result, watch: Stopwatch, *, taped: int = 0, taped_s: float = 0.0
+) -> Progress:
+    """Return how far ``pipeline`` is after ``result``.
+
+    Args:
+        pipeline: that is being iterated.
+        result: the latest.
+        watch: begun with the run.
+        taped: the first so many frames come from the tape of an interrupted run.
+        taped_s: seconds that they took; they say nothing of how long the others will take.
+    """
     info, done, elapsed = pipeline.info, pipeline.totals.frames, watch.wall_s
     seen = result.frame.index + 1
     total = _expected(info, done, seen, result.frame.ts_s)
     queue = pipeline.channel_stats()[0]
     return Progress(
         frames_done=done,
+        frames_taped=taped,
         frames_total=total,
         elapsed_sec=round(elapsed, 3),
         fps_detected=round(info.rate, 3),
         analyzed_fps=round(done / elapsed, 2),
         source_fps=round(seen / elapsed, 2),
-        eta_sec=None if total is None else round((total - done) * elapsed / done, 1),
+        eta_sec=None
+        if total is None or done <= taped
+        else round((total - done) * (elapsed - taped_s) / (done - taped), 1),
         tracks_alive=len(pipeline.totals.alive),
         tracks_total=pipeline.totals.tracks,
         queue_depth=queue.depth,
@@ -274,8 +312,8 @@ def measure_stages(pipeline: StagePipeline) -> dict[str, StageMetrics]:
     }
 
 
-def measure_source(pipeline: StagePipeline) -> SourceMetrics:
-    """Return the source as it was found."""
+def measure_source(pipeline: StagePipeline, file: FileIdentity | None = None) -> SourceMetrics:
+    """Return the source as it was found, which is ``file`` if it is one."""
     info, stats = pipeline.info, pipeline.source_stats
     return SourceMetrics(
         uri=info.uri,
@@ -288,6 +326,7 @@ def measure_source(pipeline: StagePipeline) -> SourceMetrics:
         duration_s=info.duration_s,
         sampling=info.sampling,
         live=info.live,
+        file=file,
         frames_damaged=stats.damaged,
         timestamps_repaired=stats.pts_repaired,
         packets_undecoded=stats.undecoded,

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import inspect
+import re
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from streamtrack import address, registry
-from streamtrack.api import Source, SourceOptions
+from streamtrack import address, config, registry
+from streamtrack.api import Sink, Source, SourceOptions
 from streamtrack.errors import ConfigError, did_you_mean
 
 
@@ -36,6 +38,24 @@ def make_source(written: str, options: SourceOptions, given: Mapping[str, Any]) 
     return made
 
 
+def local_file(written: str) -> Path | None:
+    """Return the path of the video file that a source is; None where it is anything else, such as a feed or a pipe.
+
+    Args:
+        written: as a person writes it; see ``streamtrack.address``.
+    """
+    if written.startswith("file:") and not Path(written.removeprefix("file:").removeprefix("//")).is_file():
+        # A secret may come through a pipe, which can be read only once.
+        return None
+    text = address.read_secret(written)
+    plugin, uri = address.locate(text, registry.names("sources"))
+    if plugin != "pyav" or text == "-":
+        return None
+    path, _ = address.split_options(uri, known_options(registry.load("sources", plugin)))
+    path = path.removeprefix("file://")
+    return None if "://" in path else Path(path)
+
+
 def known_options(factory: Callable[..., Any]) -> list[str]:
     """Return the names of the options of a plug-in's own.
 
@@ -53,6 +73,40 @@ def _option_types(factory: Callable[..., Any]) -> dict[str, Any]:
         elif parameter.kind is parameter.VAR_KEYWORD and typing.get_origin(hints.get(name)) is typing.Unpack:
             types |= typing.get_type_hints(typing.get_args(hints[name])[0])
     return types
+
+
+def read_sink(written: str) -> tuple[str, Callable[..., Sink], dict[str, str]]:
+    """Return the name of a sink, what makes it, and the options that are given with it, not yet converted.
+
+    Args:
+        written: ``name:key=value,key=value``.
+
+    Raises:
+        PluginError: there is none of this name, or it is broken.
+        ConfigError: what follows the name are no options.
+    """
+    name, _, text = written.partition(":")
+    factory = registry.load("sinks", name)
+    # A comma that no KEY= follows belongs to the value: a list of servers.
+    pairs = config.parse_assignments([pair for pair in re.split(r",(?=\w+=)", text) if pair])
+    return name, factory, dict(_from_elsewhere(key, value, known_options(factory)) for key, value in pairs.items())
+
+
+def _from_elsewhere(key: str, value: str, known: Collection[str]) -> tuple[str, str]:
+    """Return an option of a sink; one that is given as ``KEY_env`` or ``KEY_file`` is read from there.
+
+    Raises:
+        ConfigError: there is no such variable or file.
+    """
+    option, _, place = key.rpartition("_")
+    if key in known or option not in known or place not in ("env", "file"):
+        return key, value
+    if place == "env":
+        return option, config.environment_value(value)
+    try:
+        return option, Path(value).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"'{value}', which {key} names, cannot be read: {error}.") from error
 
 
 def convert_options(kind: str, name: str, factory: Callable[..., Any], given: Mapping[str, Any]) -> dict[str, Any]:

@@ -113,6 +113,16 @@ def test_an_interrupted_run_leaves_complete_lines_and_says_so(model: str, tmp_pa
     assert len((tmp_path / "run" / "tracks.jsonl").read_text().splitlines()) == 2
 
 
+def test_a_run_is_begun_and_found_complete_by_one_command(clip: Path, model: str, tmp_path: Path) -> None:
+    command = ("run", clip, "--model", model, "--out", tmp_path / "run", "--resume")
+    first, second = streamtrack(*command, cwd=tmp_path), streamtrack(*command, cwd=tmp_path)
+    assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
+    assert "nothing to resume" not in first.stderr
+    assert "The run in '" in second.stderr
+    assert "is complete: there is nothing to resume." in second.stderr
+    assert first.stderr.splitlines()[1:] == second.stderr.splitlines()[2:]
+
+
 def test_a_terminal_sees_a_live_line_and_a_table(clip: Path, model: str, tmp_path: Path) -> None:
     ours, theirs = pty.openpty()
     command = [sys.executable, "-m", "streamtrack", "run", str(clip), "--stride", "1", "--model", model]

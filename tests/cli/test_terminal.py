@@ -92,6 +92,13 @@ def test_a_size_that_refuses_most_of_what_was_found_is_said(least: float, words:
     assert "Detections" not in dict(_terminal.summary_rows(RunSummary(None, ran)))
 
 
+def test_the_line_says_how_much_is_on_the_tape_until_that_is_over() -> None:
+    progress = Progress(frames_done=120, frames_total=9000, frames_taped=4200)
+    assert _terminal.describe(progress).startswith("resuming: 4,200 frames from the tape  120/9000 1% frames")
+    assert "resuming" not in _terminal.describe(Progress(frames_done=4201, frames_total=9000, frames_taped=4200))
+    assert "resuming" not in _terminal.describe(Progress())
+
+
 def test_the_line_promises_nothing_where_the_end_is_unknown() -> None:
     line = _terminal.describe(Progress(frames_done=50, tracks_alive=1))
     assert line.startswith("50 frames")

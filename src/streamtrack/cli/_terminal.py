@@ -75,6 +75,8 @@ def describe(progress: Progress) -> str:
         f"{progress.tracks_alive} tracks",
         f"queue {progress.queue_depth}/{progress.queue_capacity}",
     ]
+    if progress.frames_taped and progress.frames_done <= progress.frames_taped:
+        parts.insert(0, f"resuming: {progress.frames_taped:,} frames from the tape")
     if progress.age_ms is not None:
         parts.append(f"{progress.age_ms:.0f} ms behind")
     if progress.eta_sec is not None:

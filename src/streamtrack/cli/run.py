@@ -19,6 +19,7 @@ _EXAMPLES = """\
 examples:
   streamtrack run video.mp4                       tracks and detections into out/video/
   streamtrack run video.mp4 --stride 1 --save-crops --sink video
+  streamtrack run video.mp4 --resume              go on where an interrupted run has stopped
   streamtrack run - --out - < video.mp4 | jq .    read a pipe, write a pipe
   streamtrack run rtsp://camera/live?transport=udp --out out/door     until Ctrl-C
 """
@@ -101,7 +102,11 @@ def _add_what(parser: argparse.ArgumentParser) -> None:
 def _add_output(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("what to write")
     group.add_argument("--out", metavar="FOLDER", help="folder for the results; - streams track records to stdout")
-    group.add_argument("--overwrite", action="store_true", help="replace an earlier run in the folder")
+    again = group.add_mutually_exclusive_group()
+    again.add_argument("--overwrite", action="store_true", help="replace an earlier run in the folder")
+    again.add_argument(
+        "--resume", action="store_true", help="go on with a run of a file that was interrupted; without one, begin it"
+    )
     group.add_argument(
         "--save-frames", action=argparse.BooleanOptionalAction, default=None, help="write every processed frame"
     )
@@ -138,6 +143,7 @@ def run(args: argparse.Namespace) -> int:
         threads=args.threads,
         out=args.out or default_folder(source),
         overwrite=args.overwrite,
+        resume=args.resume,
         source_options=parse_assignments(args.source_option),
         sinks=args.sink,
         set=settings(args),
@@ -146,7 +152,8 @@ def run(args: argparse.Namespace) -> int:
     try:
         _follow(pipeline)
     except KeyboardInterrupt:
-        _terminal.say("Interrupted; what was written is complete.")
+        go_on = " Go on with --resume." if pipeline.resumable else ""
+        _terminal.say(f"Interrupted; what was written is complete.{go_on}")
         _terminal.show_summary(pipeline.summary())
         raise
     _terminal.show_summary(pipeline.summary())

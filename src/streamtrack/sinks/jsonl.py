@@ -68,6 +68,8 @@ class JsonlSink:
         self._detections: LineFile | None = None
         self._frames: LineFile | None = None
         self._tracks: LineFile | None = None
+        self.is_tape = self._names[:2] == ("detections.jsonl", "frames.jsonl")
+        """Whether a run can be resumed from what it writes."""
         self._ledger = TrackLedger(check_at_least_one("jsonl.samples_per_track", samples_per_track))
 
     def open(self, info: RunInfo) -> None:
