@@ -31,7 +31,16 @@ FRAMES = 36
 WIDTH, HEIGHT = 256, 160
 SHOT = 20
 """Where a cut is."""
-SINKS = ("frames", "crops:min_size=10,min_quality=0,min_confidence=0.5,every_frames=4", "video:crf=35", "report")
+SINKS = (
+    "frames",
+    "crops:min_size=10,min_quality=0,min_confidence=0.5,every_frames=4",
+    "video:crf=35",
+    "report",
+    "msgpack",
+    "mot",
+    "coco",
+    "csv",
+)
 SETTINGS = {
     "detector.input_size": WIDTH,
     "detector.min_size": 20,

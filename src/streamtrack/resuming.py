@@ -3,7 +3,7 @@
 ``detections.jsonl`` and ``frames.jsonl`` hold, line by line and exactly, what the detector found until the run was
 interrupted. They are moved aside and the run begins anew, with a detector that answers from the tape as long as there
 is one: tracker, scene cuts and every sink see what they would have seen in a run without an interruption, and write
-the same, to the byte. See ``docs/resume.md`` and ``docs/adr/0010-resume-from-the-tape.md``.
+the same, to the byte. See ``docs/resume.md`` and ``docs/adr/0012-resume-from-the-tape.md``.
 """
 
 from __future__ import annotations
