@@ -358,7 +358,7 @@ def test_an_embedder_that_aligns_says_once_that_there_are_no_keypoints(
     streamtrack.run(clip, model=model, stride=3, out=tmp_path / "tape", set={**QUICK, "output.save_frames": True})
     records = lines(tmp_path / "tape" / "detections.jsonl", DetectionRecord)
     bare = [msgspec.json.encode(msgspec.structs.replace(record, landmarks=[])) for record in records]
-    (tmp_path / "tape" / "detections.jsonl").write_bytes(b"\n".join(bare))
+    (tmp_path / "tape" / "detections.jsonl").write_bytes(b"\n".join([*bare, b""]))
     said: list[str] = []
     settings = {**QUICK, "embedder.model": embedder}
     streamtrack.run(f"replay:{tmp_path / 'tape'}", stride=1, out=tmp_path / "run", set=settings, say=said.append)
