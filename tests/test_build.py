@@ -120,6 +120,20 @@ def test_two_sinks_of_one_kind_are_told_apart(clip: Path, model: str, tmp_path: 
     assert summary.metrics.stages["sink video"].items == summary.metrics.stages["sink video 2"].items == 3
 
 
+def test_how_results_reach_a_sink_is_an_option_of_every_sink(clip: Path, model: str, tmp_path: Path) -> None:
+    said: list[str] = []
+    sinks = ["jsonl:when_full=drop,queue=64", "frames:queue=7"]
+    with streamtrack.Pipeline(clip, model=model, stride=3, out=tmp_path / "run", sinks=sinks, say=said.append) as run:
+        list(run)
+    capacities = {channel.name: channel.capacity for channel in run.summary().metrics.channels}
+    assert (capacities["sink jsonl"], capacities["sink frames"]) == (64, 7)
+    assert [text for text in said if "may lose frames" in text] == [
+        "the sink 'jsonl' may lose frames now: a tape or table with gaps does not tell the whole run"
+    ]
+    with pytest.raises(ConfigError, match=r"no option 'when_ful'\. Did you mean 'when_full'"):
+        streamtrack.Pipeline(clip, out=tmp_path / "no", sinks=["frames:when_ful=drop"])
+
+
 def test_progress_is_told_after_every_frame_and_ends_at_the_total(clip: Path, model: str) -> None:
     seen: list[tuple[int, int | None]] = []
     streamtrack.run(clip, model=model, stride=7, progress=lambda p: seen.append((p.frames_done, p.frames_total)))
@@ -404,7 +418,7 @@ def test_a_sinks_option_may_hold_commas_or_come_from_elsewhere(
     monkeypatch.setattr("streamtrack.registry.load", lambda kind, name: Keeps)
     monkeypatch.setenv("STREAMTRACK_TEST_URL", "a://hunter2@b")
     (tmp_path / "url").write_text("a://hunter3@b\n")
-    ((_, sink),) = streamtrack.Pipeline("x.mp4", sinks=[written.format(folder=tmp_path)])._stages.sinks
+    ((_, sink, _),) = streamtrack.Pipeline("x.mp4", sinks=[written.format(folder=tmp_path)])._stages.sinks
     assert isinstance(sink, Keeps)
     assert sink.given == given
 

@@ -24,11 +24,16 @@ class ChannelAgainstModel(RuleBasedStateMachine):
 
     @initialize(capacity=st.integers(1, 5), drop_oldest=st.booleans())
     def begin(self, capacity: int, drop_oldest: bool) -> None:
-        self.channel: Channel[int] = Channel("model", capacity, drop_oldest=drop_oldest)
+        self.heirs: list[tuple[int, int]] = []
+        self.channel: Channel[int] = Channel("model", capacity, drop_oldest=drop_oldest, inherit=self.inherit)
         self.capacity, self.drop_oldest = capacity, drop_oldest
         self.queued: deque[int] = deque()
         self.put_count = self.dropped = self.delivered = self.discarded = self.peak = 0
         self.closed = self.cancelled = False
+
+    def inherit(self, lost: int, heir: int) -> int:
+        self.heirs.append((lost, heir))
+        return heir
 
     def ends_in(self) -> type[Exception] | None:
         return Cancelled if self.cancelled else ChannelClosed if self.closed else None
@@ -41,11 +46,14 @@ class ChannelAgainstModel(RuleBasedStateMachine):
             with pytest.raises(expected, match="model"):
                 self.channel.put(-1)
             return
-        if len(self.queued) == self.capacity:
+        self.queued.append(self.put_count)
+        if len(self.queued) > self.capacity:
             self.queued.popleft()
             self.dropped += 1
         self.channel.put(self.put_count)
-        self.queued.append(self.put_count)
+        # Whatever is lost is handed to the one after it, once.
+        assert len(self.heirs) == self.dropped
+        assert not self.dropped or self.heirs[-1][1] == self.heirs[-1][0] + 1
         self.peak = max(self.peak, len(self.queued))
         self.put_count += 1
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any, TypedDict, Unpack
+from typing import Any, Literal, TypedDict, Unpack
 
 import pytest
 
-from streamtrack.api import SourceOptions
+from streamtrack.api import Delivery, SourceOptions
 from streamtrack.errors import ConfigError
-from streamtrack.plugins import convert_options, known_options, local_file, make_source
+from streamtrack.plugins import convert_options, known_options, local_file, make_sink, make_source
 from streamtrack.sources.pyav import PyAVSource
 
 
@@ -106,3 +106,32 @@ def test_which_sources_are_files(tmp_path: Path) -> None:
     others = ("-", "rtsp://camera/live", "https://host/a.mp4", "replay:out", "chaos:a.mp4?freeze@1s=1s", str(tmp_path))
     for written in (*others, f"file:{tmp_path}/url", f"file:{tmp_path}/fifo"):
         assert local_file(written) is None, written
+
+
+class Shelf:
+    def __init__(self, brought: str = "", *, size: int = 1, kind: Literal["flat", "deep"] = "flat") -> None:
+        self.given = brought, size, kind
+
+
+def test_every_sink_has_the_options_of_its_delivery() -> None:
+    sink, delivery = make_sink("shelf", Shelf, ["x"], {"size": "5", "when_full": "drop", "queue": "12"})
+    assert isinstance(sink, Shelf)
+    assert sink.given == ("x", 5, "flat")
+    assert delivery == Delivery(when_full="drop", queue=12)
+    assert make_sink("shelf", Shelf, [], {})[1] == Delivery()
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("when_ful=drop", r"no option 'when_ful'\. Did you mean 'when_full'\? Options: size, kind, when_full, queue\."),
+        ("when_full=drp", r"when_full=drp of the sink 'shelf' must be wait or drop\. Did you mean 'drop'\?"),
+        ("kind=depe", r"kind=depe of the sink 'shelf' must be flat or deep\. Did you mean 'deep'\?"),
+        ("queue=0", r"queue=0 of the sink 'shelf' does not fit: Expected `int` >= 1"),
+        ("queue=many", r"queue=many of the sink 'shelf' does not fit: Expected `int"),
+    ],
+)
+def test_a_delivery_that_cannot_be_is_refused(option: str, message: str) -> None:
+    key, _, value = option.partition("=")
+    with pytest.raises(ConfigError, match=message):
+        make_sink("shelf", Shelf, [], {key: value})

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import FrozenInstanceError, fields
+from dataclasses import FrozenInstanceError, fields, replace
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamtrack.types import CONFIRMED, LOST, TENTATIVE, BoxCounts, Detections, Frame, TrackUpdate, UInt8Array
+from streamtrack.types import (
+    CONFIRMED,
+    LOST,
+    TENTATIVE,
+    BoxCounts,
+    Detections,
+    Frame,
+    Result,
+    TrackUpdate,
+    UInt8Array,
+)
 
 
 class Recorder:
@@ -166,3 +176,21 @@ def test_counts_of_boxes_add_up() -> None:
     assert BoxCounts(5, 2, 1, 1, 1) + BoxCounts(3, 1, 0, 0, 2) == BoxCounts(8, 3, 1, 1, 3)
     with pytest.raises(TypeError):
         BoxCounts() + 1
+
+
+def test_a_result_inherits_what_ended_and_began_in_one_that_was_lost() -> None:
+    image, _ = frame()
+
+    def result(*ended: int, cut: bool = False) -> Result:
+        tracks = replace(track_update(), ended=np.array(ended, np.int64))
+        return Result(image, detections(), tracks, cut)
+
+    heir = result(5)
+    assert heir.inheriting(result()) is heir
+    both = heir.inheriting(result(3, 4, cut=True))
+    assert (both.tracks.ended.tolist(), both.cut) == ([3, 4, 5], True)
+    assert (heir.tracks.ended.tolist(), heir.cut) == ([5], False)
+    assert both.frame is heir.frame
+    assert both.detections is heir.detections
+    assert both.tracks.ids is heir.tracks.ids
+    assert result(cut=True).inheriting(result(6)).cut

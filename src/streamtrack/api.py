@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Annotated, Any, Literal, Protocol
 
 import msgspec
 import numpy as np
@@ -145,6 +145,17 @@ class Backend(Protocol):
         ...
 
 
+class Delivery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How results reach a sink: options that every sink has besides its own. The sink is not told."""
+
+    when_full: Literal["wait", "drop"] | None = None
+    """While it is behind, ``wait`` holds the run back, so that a live feed drops frames before they are detected;
+    ``drop`` loses the oldest results that wait, for this sink alone. None: as the sink says in an attribute
+    ``when_full``; where it says nothing, a file waits and a live feed drops."""
+    queue: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    """Results that may wait for it, each with its decoded frame; None: as many as between any two stages."""
+
+
 class Sink(Protocol):
     """Consumes results. Created, opened, written and closed in this order, the last three on the sink's own thread.
 
@@ -159,6 +170,10 @@ class Sink(Protocol):
     One that waits for somebody else, such as a broker, offers a method ``interrupt() -> None``. It is called from any
     thread, perhaps more than once, when a run is stopped or fails: ``write`` and ``close`` shall then end within a few
     seconds.
+
+    A sink that is slower than a live feed loses results, so that nobody else waits for it: frame indexes then have
+    gaps, and the next result says also what ended and whether a shot began in those that were lost. One whose output
+    is wrong with gaps has an attribute ``when_full = "wait"``. See ``Delivery``.
     """
 
     def open(self, info: RunInfo) -> None:

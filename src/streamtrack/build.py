@@ -46,8 +46,8 @@ from streamtrack.models.zoo import resolve as resolve_model
 from streamtrack.opening import Opened, OpenedEmbedder, Wanted, WantedEmbedder, open_detector, open_embedder
 from streamtrack.pacing import Pacer
 from streamtrack.params import TrackerParams
-from streamtrack.pipeline import NEVER_NS, FrameDetector, Plan, RecordedDetector, StagePipeline, Stages
-from streamtrack.plugins import convert_options, local_file, make_source, read_sink
+from streamtrack.pipeline import NEVER_NS, FrameDetector, Outlet, Plan, RecordedDetector, StagePipeline, Stages
+from streamtrack.plugins import local_file, make_sink, make_source, read_sink
 from streamtrack.resuming import KnownModel, Now
 from streamtrack.scenes import CutDetector
 from streamtrack.settings import Config
@@ -163,7 +163,7 @@ class Pipeline(StagePipeline):
                 pacer=Pacer(self._config.runtime.max_fps),
             )
         )
-        if resume and (obstacle := self._claim.obstacle([sink for _, sink in self._stages.sinks])):
+        if resume and (obstacle := self._claim.obstacle([sink for _, sink, _ in self._stages.sinks])):
             raise ConfigError(obstacle)
 
     @property
@@ -233,7 +233,7 @@ class Pipeline(StagePipeline):
     @property
     def resumable(self) -> bool:
         """Whether the run, once it is interrupted, can be resumed."""
-        return not self._claim.obstacle([sink for _, sink in self._stages.sinks])
+        return not self._claim.obstacle([sink for _, sink, _ in self._stages.sinks])
 
     def _look_back(self) -> None:
         """See what an earlier run has left in the folder; nothing in it is touched."""
@@ -251,7 +251,7 @@ class Pipeline(StagePipeline):
         return Now(
             version=version("streamtrack"),
             settings=msgspec.to_builtins(self._config),
-            sinks=frozenset(name for name, _ in self._stages.sinks),
+            sinks=frozenset(name for name, _, _ in self._stages.sinks),
             file=self._file.identity,
             model=KnownModel.of(models[0]),
             embedder=KnownModel.of(models[1]),
@@ -376,7 +376,7 @@ class Pipeline(StagePipeline):
             settings=msgspec.to_builtins(self._config),
         )
 
-    def _make_sinks(self, *, to_stdout: bool, extra: Sequence[str | Sink]) -> list[tuple[str, Sink]]:
+    def _make_sinks(self, *, to_stdout: bool, extra: Sequence[str | Sink]) -> list[Outlet]:
         output = self._config.output
         embedder = self._config.embedder
         own = ["stdout"] * to_stdout
@@ -407,18 +407,19 @@ class Pipeline(StagePipeline):
             EMBEDDINGS: jpeg | faces,
         }
 
-    def _make_sink(self, sink: str | Sink, settings: Mapping[str, Mapping[str, Any]]) -> tuple[str, Sink]:
+    def _make_sink(self, sink: str | Sink, settings: Mapping[str, Mapping[str, Any]]) -> Outlet:
         if not isinstance(sink, str):
-            return type(sink).__name__, sink
+            return Outlet(type(sink).__name__, sink)
         name, factory, given = read_sink(sink)
         brought: tuple[Any, ...] = ()
         if name == EMBEDDINGS:
             if not self._config.embedder.model:
                 raise ConfigError(f"The sink '{name}' needs a model: choose it with --embedder.")
             brought = (self._open_embedder,)
-        options = convert_options("sink", name, factory, {**settings.get(name, {}), **given})
-        made: Sink = factory(*brought, **options)
-        return name, made
+        outlet = Outlet(name, *make_sink(name, factory, brought, {**settings.get(name, {}), **given}))
+        if outlet.delivery.when_full == "drop" and getattr(outlet.sink, "when_full", None) == "wait":
+            self._say(f"the sink '{name}' may lose frames now: a tape or table with gaps does not tell the whole run")
+        return outlet
 
     def _conclude(self, error: BaseException | None) -> None:
         status: Status
@@ -575,12 +576,12 @@ def run(
     return pipeline.summary()
 
 
-def _told_apart(sinks: Sequence[tuple[str, Sink]]) -> list[tuple[str, Sink]]:
+def _told_apart(sinks: Sequence[Outlet]) -> list[Outlet]:
     count: Counter[str] = Counter()
     apart = []
-    for name, sink in sinks:
-        count[name] += 1
-        apart.append((f"{name} {count[name]}" if count[name] > 1 else name, sink))
+    for sink in sinks:
+        count[sink.name] += 1
+        apart.append(sink._replace(name=f"{sink.name} {count[sink.name]}") if count[sink.name] > 1 else sink)
     return apart
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -50,16 +50,25 @@ class ChannelStats:
 class Channel(Generic[T]):
     """Bounded first-in-first-out queue.
 
-    A full one blocks its producer or, with ``drop_oldest``, gives up its oldest item.
+    A full one blocks its producer or, with ``drop_oldest``, gives up its oldest item. What its consumer must learn of
+    that all the same is handed on: ``inherit(lost, next)`` returns what takes the place of the item after it.
     """
 
-    def __init__(self, name: str, capacity: int, *, drop_oldest: bool = False) -> None:
+    def __init__(
+        self,
+        name: str,
+        capacity: int,
+        *,
+        drop_oldest: bool = False,
+        inherit: Callable[[T, T], T] = lambda lost, heir: heir,
+    ) -> None:
         if capacity < 1:
             raise ValueError(f"capacity of channel '{name}' must be at least 1, got {capacity}")
         self.name = name
         self._capacity = capacity
         self.drop_oldest = drop_oldest
         """Whether a full channel gives up its oldest item instead of blocking."""
+        self._inherit = inherit
         self._items: deque[T] = deque()
         lock = threading.Lock()
         self._not_empty = threading.Condition(lock)
@@ -90,10 +99,11 @@ class Channel(Generic[T]):
                 raise Cancelled(self.name)
             if self._closed:
                 raise ChannelClosed(self.name)
-            while len(self._items) >= self._capacity:
-                self._items.popleft()
-                self._dropped += 1
             self._items.append(item)
+            while len(self._items) > self._capacity:
+                lost = self._items.popleft()
+                self._items[0] = self._inherit(lost, self._items[0])
+                self._dropped += 1
             self._count += 1
             self._peak = max(self._peak, len(self._items))
             self._not_empty.notify()

@@ -20,7 +20,7 @@ from functools import partial
 from types import TracebackType
 from typing import Final, NamedTuple, Protocol, Self
 
-from streamtrack.api import Sink, Source
+from streamtrack.api import Delivery, Sink, Source
 from streamtrack.channel import Cancelled, Channel, ChannelClosed, ChannelStats
 from streamtrack.errors import InternalError
 from streamtrack.models.spec import ModelSpec
@@ -125,6 +125,19 @@ class Plan(NamedTuple):
     """Called from any thread when the run stops: a model may take minutes to build, and shall not."""
 
 
+class Outlet(NamedTuple):
+    """A sink, and how results reach it."""
+
+    name: str
+    sink: Sink
+    delivery: Delivery = Delivery()
+
+    def drops(self, *, live: bool) -> bool:
+        """Return whether results are lost while the sink is behind; else the run waits for it."""
+        chosen = self.delivery.when_full or getattr(self.sink, "when_full", None)
+        return chosen == "drop" if chosen else live
+
+
 @dataclass(frozen=True, slots=True)
 class Stages:
     """How to make each stage."""
@@ -133,7 +146,7 @@ class Stages:
     """Called on the caller's thread; the source is opened on the decode thread."""
     plan: Callable[[SourceInfo], Plan]
     """Called on the caller's thread once the source is open; the place to fetch a model or to make a folder."""
-    sinks: Sequence[tuple[str, Sink]] = ()
+    sinks: Sequence[Outlet] = ()
     batch_size: int = 1
     queue_size: int = 4
     max_staleness_ns: int = NEVER_NS
@@ -197,7 +210,9 @@ class StagePipeline:
         size = max(stages.queue_size, stages.batch_size)
         self._frames: Channel[Frame] = Channel("frames", size)
         self._found: Channel[Seen] = Channel("detections", size)
-        self._outlets: list[Channel[Result]] = [Channel(f"sink {name}", size) for name, _ in stages.sinks]
+        self._outlets: list[Channel[Result]] = [
+            Channel(f"sink {sink.name}", sink.delivery.queue or size, inherit=_inherit) for sink in stages.sinks
+        ]
         self._group = ThreadGroup(on_error=self._wake)
         self._source_open, self._detector_ready, self._begun = (threading.Event() for _ in range(3))
         self._sinks_open = [threading.Event() for _ in stages.sinks]
@@ -213,7 +228,7 @@ class StagePipeline:
         self.totals = Totals()
 
     def _sink_names(self) -> list[str]:
-        return [f"sink {name}" for name, _ in self._stages.sinks]
+        return [f"sink {sink.name}" for sink in self._stages.sinks]
 
     @property
     def info(self) -> SourceInfo:
@@ -243,8 +258,9 @@ class StagePipeline:
             self._tracker = plan.make_tracker()
             self._await(self._detector_ready)
             run_info = plan.run_info()
-            for i, (name, _) in enumerate(self._stages.sinks):
-                self._group.start(f"sink-{name}", partial(self._drain, i, run_info))
+            for i, sink in enumerate(self._stages.sinks):
+                self._outlets[i].drop_oldest = sink.drops(live=self._live)
+                self._group.start(f"sink-{sink.name}", partial(self._drain, i, run_info))
             # A sink may have a model to load, and no frame shall be lost to one that cannot.
             for opened in self._sinks_open:
                 self._await(opened)
@@ -322,7 +338,7 @@ class StagePipeline:
 
     def _hurry_sinks(self) -> None:
         # One that waits for somebody else, such as a broker, may offer to be told that nobody waits any more.
-        for _, sink in self._stages.sinks:
+        for _, sink, _ in self._stages.sinks:
             getattr(sink, "interrupt", lambda: None)()
 
     def _wake(self) -> None:
@@ -396,7 +412,8 @@ class StagePipeline:
         if self._live:
             self._found.wait_for_room()
             for outlet in self._outlets:
-                outlet.wait_for_room()
+                if not outlet.drop_oldest:
+                    outlet.wait_for_room()
 
     def _fresh(self, frames: list[Frame]) -> list[Frame]:
         """Leave out frames that are too old to be of use."""
@@ -405,7 +422,7 @@ class StagePipeline:
         return fresh
 
     def _drain(self, number: int, info: RunInfo) -> None:
-        (name, sink), outlet = self._stages.sinks[number], self._outlets[number]
+        (name, sink, _), outlet = self._stages.sinks[number], self._outlets[number]
         clock = self.clocks[f"sink {name}"]
         try:
             sink.open(info)
@@ -441,12 +458,16 @@ class StagePipeline:
 
     def sink_counts(self) -> dict[str, dict[str, int]]:
         """Return what the sinks that count have counted so far, by the name of the sink."""
-        counting = ((name, getattr(sink, "counts", None)) for name, sink in self._stages.sinks)
+        counting = ((name, getattr(sink, "counts", None)) for name, sink, _ in self._stages.sinks)
         return {name: dict(counts()) for name, counts in counting if counts is not None}
 
     def channel_stats(self) -> list[ChannelStats]:
         """Return the statistics of every channel, in the order of the stages."""
         return [self._frames.stats, self._found.stats, *(outlet.stats for outlet in self._outlets)]
+
+
+def _inherit(lost: Result, heir: Result) -> Result:
+    return heir.inheriting(lost)
 
 
 def _age_ns(frame: Frame) -> int:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import inspect
 import re
 import typing
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
 from streamtrack import address, config, registry
-from streamtrack.api import Sink, Source, SourceOptions
+from streamtrack.api import Delivery, Sink, Source, SourceOptions
 from streamtrack.errors import ConfigError, did_you_mean
 
 
@@ -54,6 +54,27 @@ def local_file(written: str) -> Path | None:
     path, _ = address.split_options(uri, known_options(registry.load("sources", plugin)))
     path = path.removeprefix("file://")
     return None if "://" in path else Path(path)
+
+
+def make_sink(
+    name: str, factory: Callable[..., Any], brought: Sequence[Any], given: Mapping[str, Any]
+) -> tuple[Sink, Delivery]:
+    """Return the sink ``name``, not yet open, and how results shall reach it.
+
+    Args:
+        name: of the plug-in, for messages.
+        factory: the plug-in.
+        brought: what its constructor is given beside options.
+        given: options by name, its own and those of ``Delivery``.
+
+    Raises:
+        ConfigError: an option that it does not have, or a value that does not fit.
+    """
+    general = typing.get_type_hints(Delivery, include_extras=True)
+    options = _convert("sink", name, _option_types(factory) | general, given)
+    delivery = Delivery(**{key: options.pop(key) for key in general if key in options})
+    made: Sink = factory(*brought, **options)
+    return made, delivery
 
 
 def known_options(factory: Callable[..., Any]) -> list[str]:
@@ -121,16 +142,31 @@ def convert_options(kind: str, name: str, factory: Callable[..., Any], given: Ma
     Raises:
         ConfigError: an option that it does not have, or a value that does not fit.
     """
-    known = _option_types(factory)
+    return _convert(kind, name, _option_types(factory), given)
+
+
+def _convert(kind: str, name: str, hints: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
     options = {}
     for key, value in given.items():
-        if key not in known:
+        if key not in hints:
             raise ConfigError(
-                f"The {kind} '{name}' has no option '{key}'.{did_you_mean(key, known)} "
-                f"Options: {', '.join(known) or 'none'}."
+                f"The {kind} '{name}' has no option '{key}'.{did_you_mean(key, hints)} "
+                f"Options: {', '.join(hints) or 'none'}."
             )
         try:
-            options[key] = msgspec.convert(value, known[key], strict=False)
+            options[key] = msgspec.convert(value, hints[key], strict=False)
         except msgspec.ValidationError as error:
-            raise ConfigError(f"Option {key}={value} of the {kind} '{name}' does not fit: {error}.") from error
+            choices = _choices(hints[key])
+            reason = f" must be {' or '.join(choices)}" if choices else f" does not fit: {error}"
+            raise ConfigError(
+                f"Option {key}={value} of the {kind} '{name}'{reason}.{did_you_mean(str(value), choices)}"
+            ) from error
     return options
+
+
+def _choices(hint: Any) -> list[str]:
+    """Return the words that an annotation allows, where it allows only words."""
+    if typing.get_origin(hint) is Literal:
+        return [str(word) for word in typing.get_args(hint)]
+    kinds = [each for each in typing.get_args(hint) if each is not type(None)]
+    return _choices(kinds[0]) if len(kinds) == 1 else []

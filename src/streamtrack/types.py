@@ -8,7 +8,7 @@ construction, and are read-only from then on, so values can be shared between th
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Literal, Protocol
 
@@ -231,6 +231,16 @@ class Result:
     """How long ago the frame had been captured when its tracks were known; None where ``frame.captured_ns`` is."""
     box_counts: BoxCounts | None = None
     """What became of the model's boxes in this frame; None where no model has run."""
+
+    def inheriting(self, lost: Result) -> Result:
+        """Return this result for somebody who did not get ``lost``, the one before it.
+
+        The tracks that ended there end here, and where a shot began there, this is the first frame seen of it.
+        """
+        if not (lost.cut or lost.tracks.ended.size):
+            return self
+        ended = np.concatenate((lost.tracks.ended, self.tracks.ended))
+        return replace(self, tracks=replace(self.tracks, ended=ended), cut=self.cut or lost.cut)
 
 
 @dataclass(frozen=True, slots=True)

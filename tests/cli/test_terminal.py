@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamtrack.build import RunSummary
+from streamtrack.channel import ChannelStats
 from streamtrack.cli import _terminal
 from streamtrack.latency import LatencyMetrics
 from streamtrack.metrics import (
@@ -61,6 +62,18 @@ def test_the_line_says_how_far_and_for_how_long() -> None:
         frames_done=50, frames_total=200, source_fps=123.45, tracks_alive=2, queue_depth=1, queue_capacity=4, eta_sec=62
     )
     assert _terminal.describe(progress) == "50/200 25% frames  123.5 source fps  2 tracks  queue 1/4  ETA 1:02"
+
+
+def test_sinks_that_lost_results_are_named() -> None:
+    def channel(name: str, dropped: int) -> ChannelStats:
+        return ChannelStats(name, 4, 0, 4, 3000, dropped, 0.0, 0.0)
+
+    whole = [channel("frames", 7), channel("sink jsonl", 0)]
+    ran = msgspec.structs.replace(metrics(), channels=whole)
+    assert "Lost" not in dict(_terminal.summary_rows(RunSummary(None, ran)))
+    ran.channels = [*whole, channel("sink video", 1200), channel("sink crops 2", 1)]
+    said = dict(_terminal.summary_rows(RunSummary(None, ran)))["Lost"]
+    assert said.startswith("video 1,200 of 3,000, crops 2 1 of 3,000 results, being slower than the run")
 
 
 def test_a_run_that_got_slower_says_so_unless_the_feed_sets_the_speed() -> None:

@@ -246,7 +246,7 @@ def test_a_run_that_is_stopped_waits_for_nobody_and_loses_nothing(tmp_path: Path
 
 def test_a_full_spool_may_drop_the_oldest_and_counts_them(tmp_path: Path) -> None:
     broker = Broker()
-    sink = made(broker, spool_mb=0.01, when_full="drop_oldest")
+    sink = made(broker, spool_mb=0.01, spool_full="drop_oldest")
     sink.open(make_info(tmp_path))
     broker.up = False
     for result in story():

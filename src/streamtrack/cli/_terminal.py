@@ -127,6 +127,8 @@ def summary_rows(summary: RunSummary) -> list[tuple[str, str]]:
     if metrics.latency:
         latency = metrics.latency
         rows.append(("Latency", f"{latency.p50_ms:.0f} ms median, {latency.p95_ms:.0f} ms for 95 % of the frames"))
+    if lost := _lost(metrics):
+        rows.append(("Lost", lost))
     for name, counts in metrics.sinks.items():
         made = _embedded(metrics.embedder, counts) if name == "embeddings" and metrics.embedder else _sifted(counts)
         rows.append((name.capitalize(), made))
@@ -159,6 +161,13 @@ def _slowdown(metrics: Metrics) -> str:
         f"{speed.last.fps:.1f} frames processed a second, {speed.first.frames_per_cpu_s:.1f} -> "
         f"{speed.last.frames_per_cpu_s:.1f} a second of CPU): heat, other work or harder pictures"
     )
+
+
+def _lost(metrics: Metrics) -> str:
+    """Say which sinks were too slow, and how many results each did not get; empty where none was."""
+    sinks = [channel for channel in metrics.channels if channel.name.startswith("sink ") and channel.dropped]
+    texts = [f"{sink.name.removeprefix('sink ')} {sink.dropped:,} of {sink.items:,}" for sink in sinks]
+    return f"{', '.join(texts)} results, being slower than the run (when_full=wait holds it back)" * bool(texts)
 
 
 def _count(number: int, noun: str) -> str:

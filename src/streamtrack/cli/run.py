@@ -115,7 +115,12 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--jpeg-quality", type=int, metavar="Q", help="1 to 100 (default 90)")
     group.add_argument(
-        "--sink", action="append", default=[], metavar="NAME[:KEY=VALUE,...]", help="a further sink, such as video"
+        "--sink",
+        action="append",
+        default=[],
+        metavar="NAME[:KEY=VALUE,...]",
+        help="a further sink, such as video; of every sink, when_full=wait|drop says what happens while it is "
+        "behind, and queue=N how far it may be",
     )
 
 

@@ -21,7 +21,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, Protocol, TypedDict
+from typing import Annotated, Any, ClassVar, Final, Literal, Protocol, TypedDict
 
 import msgspec
 
@@ -95,7 +95,7 @@ class Options(TypedDict, total=False):
     wait: bool
     spool: str
     spool_mb: float
-    when_full: Literal["wait", "drop_oldest"]
+    spool_full: Literal["wait", "drop_oldest"]
     fsync: bool
     batch: int
     linger_ms: float
@@ -123,7 +123,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Folder of the spools; empty: ``spool`` in the run's folder."""
     spool_mb: _Positive = 256.0
     """How large the spool may grow, in MB."""
-    when_full: Literal["wait", "drop_oldest"] = "wait"
+    spool_full: Literal["wait", "drop_oldest"] = "wait"
     """What happens then: the run waits, or the oldest messages are dropped and counted."""
     fsync: bool = False
     """Put every message through to the disk, so that it outlives a loss of power."""
@@ -188,6 +188,9 @@ class StreamSink:
         transport: to the broker.
         settings: how to deliver.
     """
+
+    when_full: ClassVar = "wait"
+    """Nothing is lost on the way to a broker; what is slow is the broker, and for that there is the spool."""
 
     def __init__(self, transport: Transport, settings: Settings) -> None:
         self._transport, self._settings = transport, settings
@@ -276,7 +279,7 @@ class StreamSink:
         A run that is being stopped does not wait: what was tracked already goes beyond the bound.
         """
         while not (spool.has_room(size) or self._hurried or self._failure):
-            if self._settings.when_full == "drop_oldest":
+            if self._settings.spool_full == "drop_oldest":
                 with _disk(spool):
                     self._counts["dropped"] += spool.drop_oldest()
             else:

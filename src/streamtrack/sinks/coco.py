@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, ClassVar, Final, Literal
 
 import msgspec
 import numpy as np
@@ -34,6 +34,9 @@ class CocoSink:
             ``COCO.loadRes(path)`` takes.
         path: file inside the run's folder.
     """
+
+    when_full: ClassVar = "wait"
+    """Every frame of a run counts in its scores."""
 
     def __init__(self, *, layout: Literal["dataset", "results"] = "dataset", path: str = "coco.json") -> None:
         self._layout = layout

@@ -6,7 +6,7 @@ import csv
 import io
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Any
+from typing import Any, ClassVar
 
 from streamtrack.records import SAMPLES_PER_TRACK
 from streamtrack.sinks._columns import Column, Records, Table
@@ -25,6 +25,9 @@ class CsvSink:
         path: file inside the run's folder; empty for ``RECORDS.csv``.
         fsync: wait after every frame until it is on the disk.
     """
+
+    when_full: ClassVar = "wait"
+    """A table with gaps would tell of another run."""
 
     def __init__(self, *, records: Records = "detections", path: str = "", fsync: bool = False) -> None:
         self._records: Records = records

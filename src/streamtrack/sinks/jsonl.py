@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 
@@ -55,6 +55,9 @@ class JsonlSink:
     Raises:
         ConfigError: ``samples_per_track`` is below 1.
     """
+
+    when_full: ClassVar = "wait"
+    """A tape with gaps could not be tracked again as the run was."""
 
     def __init__(
         self,

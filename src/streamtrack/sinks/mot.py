@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 
 from streamtrack.motchallenge import track_line
@@ -18,6 +20,9 @@ class MotSink:
         path: file inside the run's folder.
         fsync: wait after every frame until it is on the disk.
     """
+
+    when_full: ClassVar = "wait"
+    """Every frame of a run counts in its scores."""
 
     def __init__(self, *, path: str = "mot.txt", fsync: bool = False) -> None:
         self._name = path

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import msgspec
 
 from streamtrack.folder import TAPE
@@ -32,6 +34,9 @@ class MsgpackSink:
     Raises:
         ConfigError: ``samples_per_track`` is below 1.
     """
+
+    when_full: ClassVar = "wait"
+    """A tape with gaps could not be tracked again as the run was."""
 
     def __init__(self, *, path: str = TAPE, fsync: bool = False, samples_per_track: int = SAMPLES_PER_TRACK) -> None:
         self._name = path

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 
@@ -28,6 +28,9 @@ class ParquetSink:
         ConfigError: a value out of range.
         PluginError: pyarrow is not installed.
     """
+
+    when_full: ClassVar = "wait"
+    """A table with gaps would tell of another run."""
 
     def __init__(self, *, records: Records = "detections", path: str = "", group_rows: int = 65_536) -> None:
         self._records: Records = records

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import msgspec
 
@@ -24,6 +24,9 @@ class StdoutSink:
     Raises:
         ConfigError: ``samples_per_track`` is below 1.
     """
+
+    when_full: ClassVar = "wait"
+    """Counts and spans in records are those of the run."""
 
     def __init__(
         self,

@@ -9,6 +9,7 @@ class TestMySink(SinkConformance):
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -83,6 +84,23 @@ class SinkConformance:
         info = make_info(folder, rate=0.0, live=True)
         self.run(info, [make_result(make_frame(10**7 + n), [(2**40, _BOX)]) for n in range(3)])
         assert not _leftovers(folder)
+
+    def test_takes_gaps_and_the_end_of_tracks_that_it_never_saw(self, folder: Path) -> None:
+        """A sink that is slower than a live feed loses results, and learns from the next one what ended in them."""
+        taken, lost = list[Result](), None
+        for n, result in enumerate(walk(30, tracks=5)):
+            heir = result if lost is None else result.inheriting(lost)
+            lost = None if n % 5 == 4 else heir
+            taken += [heir] * (lost is None)
+        assert taken[-1].frame.index == 29
+        strangers = make_result(make_frame(30), ended=[999])
+        self.run(make_info(folder, live=True), [*taken, strangers])
+        assert not _leftovers(folder)
+
+    def test_options_are_not_called_as_those_of_every_sink(self) -> None:
+        """``when_full`` and ``queue`` are taken by whoever delivers, and never reach the sink."""
+        parameters = inspect.signature(type(self.make_sink()).__init__).parameters
+        assert not {"when_full", "queue"} & parameters.keys()
 
     @pytest.mark.parametrize(("width", "height"), [(321, 241), (64, 48)])
     def test_takes_odd_and_small_pictures(self, folder: Path, width: int, height: int) -> None:
