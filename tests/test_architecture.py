@@ -72,9 +72,11 @@ MAY_IMPORT = {
     "sources.chaos": Row(f"{VALUES} sources plugins", "numpy av msgspec"),
     # Text in, text out.
     "pages": Row(),
-    "sinks": Row(f"{VALUES} records throttle folder quality packing pages", "numpy msgspec simplejpeg av PIL"),
+    "sinks": Row(f"{VALUES} records throttle folder quality pages", "numpy msgspec simplejpeg av PIL"),
     "sinks.msgpack": Row(f"{VALUES} sinks records folder tapefile", "msgspec"),
     "sinks.mot": Row(f"{VALUES} sinks motchallenge", "numpy"),
+    # It shows settings as people write them.
+    "sinks._account": Row("types sinks pages catalogue speed", "msgspec"),
     # It is given the embedder it drives.
     "sinks.embeddings": Row(f"{VALUES} sinks records throttle quality models", "numpy"),
     "sinks.redis": Row(f"{VALUES} sinks", lazily="redis"),
@@ -84,8 +86,7 @@ MAY_IMPORT = {
     "sinks.kafka": Row(f"{VALUES} sinks", lazily="confluent_kafka"),
     "motchallenge": Row("errors", "numpy"),
     "tapefile": Row("types errors records", "numpy msgspec"),
-    "packing": Row("errors", lazily="zstandard"),
-    "tape": Row("types errors records folder motchallenge packing tapefile", "numpy msgspec"),
+    "tape": Row("types errors records folder motchallenge tapefile", "numpy msgspec"),
     # Of the tracker it takes only the way to compile a kernel.
     "evaluation": Row("errors folder motchallenge tape tracking", "numpy"),
     "pipeline": Row(f"{VALUES} models tracking channel pacing threads"),
@@ -391,7 +392,6 @@ TESTED_ELSEWHERE: dict[str, str] = {
     "streamtrack.sinks._annotate": "sinks/test_video.py",
     "streamtrack.sinks._files": "sinks/test_crops.py",
     "streamtrack.sinks._h264": "sinks/test_video.py",
-    "streamtrack.sinks._sheet": "sinks/test_report.py",
     "streamtrack.sources._gst": "sources/test_gstreamer.py",
     # The conformance suites are tests; the built-in plug-ins are what they are tried on.
     "streamtrack.testing.models": "test_build.py",

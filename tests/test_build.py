@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from contextlib import nullcontext
 from pathlib import Path
 from unittest.mock import DEFAULT, Mock
 
@@ -203,6 +204,48 @@ def test_a_failure_in_the_middle_leaves_complete_lines_and_says_so(clip: Path, m
     assert len(records) == 2 * metrics.frame_ledger["detected"]
     assert len(lines(tmp_path / "run" / "tracks.jsonl", TrackRecord)) == 2
     assert sum(metrics.frame_ledger.values()) == 2 * metrics.frame_ledger["seen"]
+
+
+class Stopping:
+    """Ends a run in its tenth frame."""
+
+    def __init__(self, error: BaseException) -> None:
+        self.error, self.written = error, 0
+
+    def __call__(self, progress: Progress) -> None:
+        self.written += 1
+        if self.written == 10:
+            raise self.error
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (None, "detector.min_size"),
+        (KeyboardInterrupt(), "The run was interrupted. What follows was found until then."),
+        (RuntimeError("no <way> on"), "The run was failed: RuntimeError: no &lt;way&gt; on. What follows"),
+    ],
+)
+def test_the_report_tells_how_the_run_went_however_it_ended(
+    error: BaseException | None, said: str, clip: Path, model: str, tmp_path: Path
+) -> None:
+    each = None if error is None else Stopping(error)
+    settings: dict[str, object] = {"stride": 1, "sinks": ["report"], "set": {"detector.min_size": 21}}
+    with nullcontext() if error is None else pytest.raises(type(error)):
+        streamtrack.run(clip, model=model, out=tmp_path / "run", progress=each, **settings)
+    page = (tmp_path / "run" / "report.html").read_text()
+    metrics = json.loads((tmp_path / "run" / "track_metrics.json").read_text())
+    assert said in page
+    assert page.count("<article") == 2
+    assert f"looked at: {metrics['frame_ledger']['detected']}" in page
+    assert "sink report" in page
+
+
+def test_warnings_are_in_the_metrics_too(clip: Path, model: str) -> None:
+    said: list[str] = []
+    summary = streamtrack.run(clip, model=model, stride=2, set={"tracker.max_gap_s": 0.01}, say=said.append)
+    assert summary.metrics.warnings
+    assert [f"warning: {text}" for text in summary.metrics.warnings] == [each for each in said if "warning: " in each]
 
 
 def test_leaving_early_is_said_to_be_stopped(clip: Path, model: str, tmp_path: Path) -> None:

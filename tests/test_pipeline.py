@@ -47,6 +47,15 @@ def make(
     return StagePipeline(Stages(lambda: source, plan, named, batch_size, queue_size))
 
 
+def test_sinks_that_want_to_know_are_told_how_the_run_went() -> None:
+    knowing, other = Recorder(), Recorder()
+    knowing.conclude = lambda metrics: knowing.events.extend(metrics)  # type: ignore[attr-defined]
+    with make(ScriptedSource(3), None, knowing, other) as pipeline:
+        list(pipeline)
+    pipeline.conclude_sinks({"status": "complete"})
+    assert (knowing.events, other.events) == (["open", "close", "status"], ["open", "close"])
+
+
 def consume(pipeline: StagePipeline, each: Fault, after: Callable[[], None] = lambda: None) -> None:
     for result in pipeline:
         each(result.frame.index)

@@ -174,6 +174,10 @@ class Sink(Protocol):
     A sink that is slower than a live feed loses results, so that nobody else waits for it: frame indexes then have
     gaps, and the next result says also what ended and whether a shot began in those that were lost. One whose output
     is wrong with gaps has an attribute ``when_full = "wait"``. See ``Delivery``.
+
+    One that shows how the run went offers a further method ``conclude(metrics: Mapping[str, Any])``. It is called once,
+    after every sink was closed, on the caller's thread, also after errors, with what ``track_metrics.json`` holds; on a
+    sink that never opened as well. What ``close`` left must be whole without it.
     """
 
     def open(self, info: RunInfo) -> None:

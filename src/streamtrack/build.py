@@ -146,11 +146,11 @@ class Pipeline(StagePipeline):
         self._summary: RunSummary | None = None
         self.progress = Progress()
         self._told_at = self._progress_events = 0
-        self._latency = Latency()
-        self._speed = SpeedLog()
+        self._latency, self._speed = Latency(), SpeedLog()
         self._light = AdaptiveConfidence(self._config.detector)
         self._state_lock = threading.Lock()
         self._tried: list[Backend] = []
+        self._warnings: list[str] = []
         self._feed_state: tuple[FeedState | None, str] = (None, "")
         super().__init__(
             Stages(
@@ -295,6 +295,7 @@ class Pipeline(StagePipeline):
             return self._plan_replay(info, recorded())
         for finding in lint(self.resolved, _surroundings(info)):
             if finding.level == "warning":
+                self._warnings.append(str(finding))
                 self._say(f"warning: {finding}")
         found = self._resolve_model()
         return Plan(
@@ -439,6 +440,7 @@ class Pipeline(StagePipeline):
                 # First: a run that says that it is complete has nothing left that is not of it.
                 self._claim.forget_tape()
             self._write_state(self._summary.metrics)
+            self.conclude_sinks(msgspec.to_builtins(self._summary.metrics))
         except SinkError:
             # A full disk must not hide the error that ended the run; without one it is the error.
             if error is None:
@@ -482,6 +484,7 @@ class Pipeline(StagePipeline):
             if model
             else ModelMetrics(name=self._config.detector.model, sha256="", source=""),
             embedder=self._measure_embedder(),
+            warnings=tuple(self._warnings),
             profile=self.resolved.profile,
             settings=msgspec.to_builtins(self._config),
             settings_from=self.resolved.origins,

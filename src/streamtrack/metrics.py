@@ -198,6 +198,8 @@ class Metrics(msgspec.Struct, kw_only=True):
     """None where nothing is embedded."""
     resumed: ResumeMetrics | None = None
     """How often it was interrupted and taken up again; None where never."""
+    warnings: tuple[str, ...] = ()
+    """Traps among the settings that the run warned of."""
     profile: str
     settings: Mapping[str, Any]
     settings_from: Mapping[str, str]

@@ -14,11 +14,11 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from types import TracebackType
-from typing import Final, NamedTuple, Protocol, Self
+from typing import Any, Final, NamedTuple, Protocol, Self
 
 from streamtrack.api import Delivery, Sink, Source
 from streamtrack.channel import Cancelled, Channel, ChannelClosed, ChannelStats
@@ -460,6 +460,15 @@ class StagePipeline:
         """Return what the sinks that count have counted so far, by the name of the sink."""
         counting = ((name, getattr(sink, "counts", None)) for name, sink, _ in self._stages.sinks)
         return {name: dict(counts()) for name, counts in counting if counts is not None}
+
+    def conclude_sinks(self, metrics: Mapping[str, Any]) -> None:
+        """Tell the sinks that want to know how the run went; all are closed.
+
+        Raises:
+            SinkError: one of them could not write it.
+        """
+        for _, sink, _ in self._stages.sinks:
+            getattr(sink, "conclude", lambda told: None)(metrics)
 
     def channel_stats(self) -> list[ChannelStats]:
         """Return the statistics of every channel, in the order of the stages."""

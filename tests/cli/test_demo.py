@@ -56,7 +56,7 @@ def test_the_rendered_clip_is_compared_with_its_truth(
         "Tracks: 2 found, 1 true; each of those found on a face.",
         "person   true tracks  found  frames in view  tracked  id switches",
         "Collins            1      2               4  100.0 %            1",
-        "Look at there/annotated.mp4 and there/report.png.",
+        "Look at there/annotated.mp4 and there/report.html.",
     ]
 
 
@@ -65,7 +65,7 @@ def test_a_video_of_ones_own_has_no_truth(calls: list[dict[str, Any]], capsys: p
     (call,) = calls
     assert (call["source"], call["stride"], call["model"]) == ("mine.mp4", 3, "yunet")
     assert call["sinks"] == ["video", "report"]
-    assert capsys.readouterr().out == "Look at demo/annotated.mp4 and demo/report.png.\n"
+    assert capsys.readouterr().out == "Look at demo/annotated.mp4 and demo/report.html.\n"
 
 
 @pytest.mark.parametrize(

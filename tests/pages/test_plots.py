@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamtrack.pages.plots import Bar, Dot, bars, legend, scatter, stacked, ticks
+from streamtrack.pages.plots import Bar, Dot, Gate, bars, funnel, legend, scatter, stacked, ticks
 
 SVG = re.compile(r"<svg.*?</svg>", re.DOTALL)
 
@@ -50,3 +50,21 @@ def test_points_stay_in_the_picture(points: list[tuple[float, float]]) -> None:
 
 def test_a_legend_names_colours() -> None:
     assert legend(["a & b"]) == '<ul class="legend"><li><i class="c0"></i>a &amp; b</li></ul>'
+
+
+@given(st.integers(1, 10**9), st.lists(st.floats(0, 1), max_size=6))
+def test_each_gate_of_a_funnel_begins_where_the_one_before_it_ended(total: int, shares: list[float]) -> None:
+    left, gates = total, []
+    for share in shares:
+        gates.append(Gate("a & b", round(left * share), "x.y = 1"))
+        left -= gates[-1].refused
+    picture = ElementTree.fromstring(funnel(total, ("given", "kept"), gates))
+    first, *pairs, last = (rect.attrib for rect in picture.iter("rect"))
+    end = float(first["x"]) + float(first["width"])
+    for solid, faint in zip(pairs[::2], pairs[1::2], strict=True):
+        assert "faint" in faint["class"]
+        assert float(faint["x"]) + float(faint["width"]) == pytest.approx(end, abs=0.2)
+        end = float(solid["x"]) + float(solid["width"])
+        assert end == pytest.approx(float(faint["x"]), abs=0.2)
+    assert float(last["x"]) + float(last["width"]) == pytest.approx(end, abs=0.2)
+    assert [text.text for text in picture.iter("text")][-2:] == ["kept", f"{left:,}"]

@@ -1,3 +1,4 @@
+import dataclasses
 import resource
 from fractions import Fraction
 from pathlib import Path
@@ -106,6 +107,36 @@ def test_the_trail_is_as_long_as_it_should_be_and_ends_with_its_track(tmp_path: 
     sink.close()
 
 
+@pytest.mark.parametrize(("fps", "kept"), [(0.0, 50), (25.0, 50), (10.0, 20), (8.0, 16), (100.0, 50)])
+def test_a_rate_is_kept_evenly_and_plays_at_the_right_speed(tmp_path: Path, fps: float, kept: int) -> None:
+    write(tmp_path, VideoSink(fps=fps), [make_result(grey(n, n * 40_000_000, 32, 32)) for n in range(50)])
+    times, _ = read(tmp_path / "annotated.mp4")
+    assert len(times) == kept
+    assert times[0] == 0
+    if fps:
+        assert all(abs(time - n / min(fps, 25.0)) < 0.041 for n, time in enumerate(times))
+
+
+def test_trails_and_cuts_of_frames_that_are_left_out_are_not_lost(tmp_path: Path) -> None:
+    sink = VideoSink(fps=5)
+    sink.open(make_info(tmp_path))
+    for n in range(4):
+        result = make_result(grey(n, n * 40_000_000), [(1, (10.0 * n, 60.0, 10.0 * n + 60, 160.0))])
+        sink.write(dataclasses.replace(result, cut=n == 2))
+    assert len(sink._annotator._trails[1]) == 4
+    assert sink._annotator._cut_ns == 80_000_000
+    sink.close()
+
+
+def test_a_cut_is_marked_for_a_moment(tmp_path: Path) -> None:
+    results = [make_result(grey(n, n * 200_000_000)) for n in range(8)]
+    write(tmp_path, VideoSink(crf=5), [dataclasses.replace(each, cut=each.frame.index == 2) for each in results])
+    _, pictures = read(tmp_path / "annotated.mp4")
+    # Something red in the bottom rows, where the clock is.
+    red = [bool(((p[200:, :, 0] > 180) & (p[200:, :, 1] < 110)).sum() > 40) for p in pictures]
+    assert red == [False, False, True, True, True, True, False, False]
+
+
 def test_a_source_that_changes_its_shape_is_fitted_into_the_first_one(tmp_path: Path) -> None:
     frames = [grey(0, 0, 320, 240), grey(1, 40_000_000, 240, 320)]
     write(tmp_path, VideoSink(crf=5), [make_result(frame) for frame in frames])
@@ -152,7 +183,7 @@ def write_noise(sink: VideoSink, rng: np.random.Generator) -> None:
         sink.write(make_result(Frame(n, n * 40_000_000, 320, 240, noise)))
 
 
-@pytest.mark.parametrize("options", [{"crf": 52}, {"max_side": 0}, {"trail_s": -1.0}])
+@pytest.mark.parametrize("options", [{"crf": 52}, {"max_side": 0}, {"trail_s": -1.0}, {"fps": -1.0}])
 def test_options_out_of_range_are_refused_by_name(options: dict[str, int]) -> None:
     with pytest.raises(ConfigError, match=rf"video\.{next(iter(options))} = "):
         VideoSink(**options)  # type: ignore[arg-type]

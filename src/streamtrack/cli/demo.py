@@ -18,7 +18,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "demo",
         help="show what it does, on a clip of its own or on a video of yours",
         description="Track the faces in a clip that the demo renders itself and whose truth it knows, or in VIDEO. "
-        "Writes annotated.mp4, report.png, crops and the records.",
+        "Writes annotated.mp4, report.html, crops and the records.",
     )
     parser.add_argument("video", metavar="VIDEO", nargs="?", help="a video of yours (default: render a clip)")
     parser.add_argument("--out", metavar="FOLDER", default="demo", help="folder for the results (default: demo)")
@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
     _terminal.show_summary(summary)
     if truth:
         _show_score(score(truth, observer.frames))
-    print(f"Look at {folder / 'annotated.mp4'} and {folder / 'report.png'}.")
+    print(f"Look at {folder / 'annotated.mp4'} and {folder / 'report.html'}.")
     return 0
 
 

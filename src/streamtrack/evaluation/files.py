@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 from streamtrack.errors import SourceOpenError, did_you_mean
 from streamtrack.folder import DETECTIONS
-from streamtrack.tape import holds_run
 
 
 class SequenceFiles(NamedTuple):
@@ -76,7 +75,7 @@ def _track_files(path: Path) -> dict[str, Path]:
 
 
 def _is_run(path: Path) -> bool:
-    return path.is_dir() and holds_run(path)
+    return (path / DETECTIONS).is_file()
 
 
 def _texts(path: Path) -> dict[str, Path]:

@@ -23,12 +23,13 @@ body { margin: 0 auto; max-width: 1080px; padding: 40px 32px 64px; background: v
 h1 { font-size: 28px; line-height: 1.2; margin: 0 0 6px; letter-spacing: -0.01em; overflow-wrap: anywhere; }
 h2 { font-size: 19px; margin: 44px 0 4px; break-after: avoid; }
 h3 { font-size: 15px; margin: 22px 0 0; break-after: avoid; }
-p { margin: 4px 0 12px; max-width: 75ch; } .soft, footer { color: var(--soft); }
-.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(200px, 1fr)); gap: 14px; margin: 24px 0 0; }
+p { margin: 4px 0 12px; max-width: 80ch; } .soft, footer { color: var(--soft); }
+.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(170px, 1fr)); gap: 14px; margin: 24px 0 0; }
 .tile { background: var(--tile); border-radius: 8px; padding: 16px 18px; }
 .tile b { display: block; font-size: 26px; line-height: 1.2; } .tile span { color: var(--soft); font-size: 13px; }
 svg { display: block; width: 100%; height: auto; margin: 12px 0 4px; overflow: visible; }
 svg text { font-size: 12px; fill: var(--soft); } svg .label, svg .value { fill: var(--ink); font-size: 13px; }
+svg .remark { fill: var(--soft); font-size: 12px; }
 svg .grid { stroke: var(--line); } svg .axis { stroke: var(--soft); fill: none; }
 svg .mark { stroke: var(--ink); stroke-width: 1.5; opacity: .55; fill: none; } svg .faint { opacity: .3; }
 svg .limit { stroke: #d33f49; stroke-dasharray: 6 4; stroke-width: 1.5; }

@@ -10,6 +10,7 @@ from typing import NamedTuple
 COLOURS = 8
 _WIDTH, _ROW, _BAR = 960, 26, 14
 _LEFT, _RIGHT, _AXIS = 300, 200, 34
+_GATE_RIGHT = 280
 _LEAST = 1e-9
 
 
@@ -22,6 +23,15 @@ class Bar(NamedTuple):
     text: str
     """What stands behind the bar."""
     colour: int = 0
+
+
+class Gate(NamedTuple):
+    """One row of a funnel."""
+
+    label: str
+    refused: int
+    text: str
+    """What stands behind the number."""
 
 
 class Dot(NamedTuple):
@@ -75,6 +85,28 @@ def stacked(rows: Sequence[Bar], names: Sequence[str], unit: str) -> str:
             begun += value
         parts.append(_behind(scale.at(begun), y, row.text))
     return _svg(len(rows) * _ROW + _AXIS, parts, f"Stacked bars in {unit}") + legend(names)
+
+
+def funnel(total: int, names: tuple[str, str], gates: Sequence[Gate], colour: int = 0) -> str:
+    """Return a bar of ``total``, one for each gate (what is left after it, and faintly what it refused), and the rest.
+
+    Args:
+        total: what there was, 1 or more.
+        names: of the first row and of the last.
+        gates: in order; they refuse no more than ``total``.
+        colour: of the bars.
+    """
+    per_one, left = (_WIDTH - _GATE_RIGHT - _LEFT) / total, total
+    parts = [_rung(names[0], 0, _LEFT + total * per_one, colour, f"{total:,}")]
+    for number, gate in enumerate(gates, start=1):
+        y, begun, left = (number + 0.5) * _ROW, left, left - gate.refused
+        end, refused_end = _LEFT + left * per_one, _LEFT + begun * per_one
+        parts.append(_label(gate.label, y))
+        parts.append(_rect(_LEFT, end, y, colour, f"{left:,} left"))
+        parts.append(_rect(end, refused_end, y, colour, f"{gate.refused:,} refused", faint=True))
+        parts.append(_behind(refused_end, y, f"-{gate.refused:,}", gate.text))
+    parts.append(_rung(names[1], len(gates) + 1, _LEFT + left * per_one, colour, f"{left:,}"))
+    return _svg((len(gates) + 2) * _ROW, parts, f"Of {total:,} {names[0]}, {left:,} {names[1]}")
 
 
 def scatter(dots: Sequence[Dot], x_name: str, y_name: str, *, line: float | None = None, joined: bool = False) -> str:
@@ -156,14 +188,21 @@ def _label(text: str, y: float) -> str:
     return f'<text class="label" x="{_LEFT - 10}" y="{y + 4:.1f}" text-anchor="end">{escape(text)}</text>'
 
 
-def _behind(x: float, y: float, text: str) -> str:
-    return f'<text class="value" x="{x + 8:.1f}" y="{y + 4:.1f}">{escape(text)}</text>'
+def _rung(label: str, number: int, end: float, colour: int, text: str) -> str:
+    y = (number + 0.5) * _ROW
+    return _label(label, y) + _rect(_LEFT, end, y, colour, text) + _behind(end, y, text)
 
 
-def _rect(begin: float, end: float, y: float, colour: int, text: str) -> str:
+def _behind(x: float, y: float, text: str, remark: str = "") -> str:
+    more = f'<tspan class="remark" dx="10">{escape(remark)}</tspan>' if remark else ""
+    return f'<text class="value" x="{x + 8:.1f}" y="{y + 4:.1f}">{escape(text)}{more}</text>'
+
+
+def _rect(begin: float, end: float, y: float, colour: int, text: str, *, faint: bool = False) -> str:
     width = max(end - begin, 0.0)
     place = f'x="{begin:.1f}" y="{y - _BAR / 2:.1f}" width="{width:.1f}" height="{_BAR}"'
-    return f'<rect class="c{colour % COLOURS}" {place}><title>{escape(text)}</title></rect>'
+    kind = f"c{colour % COLOURS}" + " faint" * faint
+    return f'<rect class="{kind}" {place}><title>{escape(text)}</title></rect>'
 
 
 def _svg(height: float, parts: Sequence[str], about: str) -> str:

@@ -1,4 +1,4 @@
-"""Draws tracks into frames: boxes, ids, keypoints, short trails and a clock."""
+"""Draws tracks into frames: boxes, ids, keypoints, short trails, a clock and where shots end."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ from PIL import Image
 from streamtrack.sinks import _draw
 from streamtrack.sinks._draw import INK, WHITE, Colour
 from streamtrack.types import CONFIRMED, NS_PER_S, Detections, Frame, Result
+
+_CUT: Colour = (226, 62, 74)
+_CUT_SHOWN_NS = 700_000_000
 
 Trail = deque[tuple[int, float, float]]  # pts_ns, x, y px of the picture
 
@@ -28,16 +31,32 @@ class Annotator:
         self._dot = max(1.2, 2.6 * unit)
         self._trail_ns = round(trail_s * NS_PER_S)
         self._trails: dict[int, Trail] = {}
+        self._cut_ns: int | None = None
+
+    def follow(self, result: Result, scale: float, offset: tuple[float, float]) -> None:
+        """Remember where the tracks of ``result`` are; every result is followed, once, whether it is drawn or not.
+
+        Args:
+            result: the next one.
+            scale: of its frame in the picture.
+            offset: of the frame's corner in the picture, px.
+        """
+        tracks, pts_ns = result.tracks, result.frame.pts_ns
+        if result.cut:
+            self._cut_ns = pts_ns
+        shown = np.flatnonzero(tracks.states == CONFIRMED)
+        # The tracker's own boxes: smoother than the detections.
+        boxes = tracks.boxes[shown] * scale + np.array([*offset, *offset])
+        self._remember(tracks.ids[shown].tolist(), boxes, pts_ns)
+        for track in tracks.ended.tolist():
+            self._trails.pop(track, None)
 
     def draw(self, image: Image.Image, result: Result, scale: float, offset: tuple[float, float]) -> None:
-        """Draw ``result`` into ``image``, which holds its frame at ``scale`` with its corner at ``offset`` (px)."""
+        """Draw ``result``, the one followed last, into ``image``, which holds its frame as ``follow`` was told."""
         tracks, frame = result.tracks, result.frame
         shown = np.flatnonzero(tracks.states == CONFIRMED)
-        shift = np.array([*offset, *offset])
-        boxes = _drawn_boxes(result)[shown] * scale + shift
+        boxes = _drawn_boxes(result)[shown] * scale + np.array([*offset, *offset])
         ids = tracks.ids[shown].tolist()
-        # The tracker's own boxes: smoother than the detections.
-        self._remember(ids, tracks.boxes[shown] * scale + shift, frame.pts_ns)
         for track in ids:
             self._draw_trail(image, track)
         self._draw_keypoints(image, result.detections, tracks.rows[shown], scale, offset)
@@ -46,8 +65,6 @@ class Annotator:
         for m, track, box in zip(shown, ids, boxes, strict=True):
             self._draw_label(image, box, f"#{track}", f"{tracks.scores[m]:.2f}", _draw.track_colour(track))
         self._draw_clock(image, frame, len(ids))
-        for track in tracks.ended.tolist():
-            self._trails.pop(track, None)
 
     def _remember(self, ids: list[int], boxes: NDArray[np.float64], pts_ns: int) -> None:
         for track, (x0, _, x1, y1) in zip(ids, boxes.tolist(), strict=True):
@@ -57,7 +74,7 @@ class Annotator:
                 trail.popleft()
 
     def _draw_trail(self, image: Image.Image, track: int) -> None:
-        points = [(x, y) for _, x, y in self._trails[track]]
+        points = [(x, y) for _, x, y in self._trails.get(track, ())]
         _draw.draw_fading_line(image, points, 1.4 * self._line, _draw.track_colour(track))
 
     def _draw_keypoints(
@@ -120,6 +137,12 @@ class Annotator:
         baseline = y + height - pad / 2 - 0.16 * size
         _draw.draw_text(image, (x + pad, baseline), time, size, WHITE)
         _draw.draw_text(image, (x + 2 * pad + _draw.text_width(time, size), baseline), rest, small, (196, 202, 210))
+        if self._cut_ns is not None and frame.pts_ns - self._cut_ns <= _CUT_SHOWN_NS:
+            left = x + width + pad
+            _draw.fill_rounded(
+                image, (left, y, left + _draw.text_width("cut", size) + 2 * pad, y + height), _CUT, 0.28 * height
+            )
+            _draw.draw_text(image, (left + pad, baseline), "cut", size, WHITE)
 
 
 def _drawn_boxes(result: Result) -> NDArray[np.float64]:

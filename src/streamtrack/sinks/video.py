@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from PIL import Image
 
@@ -10,7 +12,7 @@ from streamtrack.sinks._annotate import Annotator
 from streamtrack.sinks._files import check_not_negative, make_folder, resolve_inside, run_folder
 from streamtrack.sinks._h264 import H264Writer
 from streamtrack.throttle import FALLBACK_RATE
-from streamtrack.types import Frame, Result, RunInfo
+from streamtrack.types import NS_PER_S, Frame, Result, RunInfo
 
 
 class VideoSink:
@@ -25,6 +27,7 @@ class VideoSink:
         path: str = "annotated.mp4",
         crf: int = 23,
         max_side: int = 1280,
+        fps: float = 0.0,
         trail_s: float = 1.0,
     ) -> None:
         """Set how the video looks.
@@ -33,6 +36,7 @@ class VideoSink:
             path: file inside the run's folder.
             crf: quality of x264, 0 (lossless) to 51.
             max_side: larger pictures are scaled down to this many px on the longer side.
+            fps: at most this many frames a second of media, evenly chosen; 0 for every processed one.
             trail_s: length of the trails, in seconds of media.
 
         Raises:
@@ -45,6 +49,7 @@ class VideoSink:
         self._name = path
         self._crf = crf
         self._max_side = max_side
+        self._fps = check_not_negative("video.fps", fps)
         self._trail_s = check_not_negative("video.trail_s", trail_s)
         self._writer: H264Writer | None = None
 
@@ -56,7 +61,9 @@ class VideoSink:
         """
         self._path = resolve_inside(run_folder(info, "video"), self._name, "video")
         make_folder(self._path.parent)
-        self._rate = info.source.sample_rate or info.source.rate or FALLBACK_RATE
+        rate = info.source.sample_rate or info.source.rate or FALLBACK_RATE
+        self._rate = min(rate, self._fps or rate)
+        self._first_ns, self._slot = 0, -1
 
     def write(self, result: Result) -> None:
         """Draw and encode one frame.
@@ -69,9 +76,22 @@ class VideoSink:
             size = _even_size(frame, self._max_side)
             self._annotator = Annotator(size, trail_s=self._trail_s)
             self._writer = H264Writer(self._path, size, rate=self._rate, crf=self._crf)
-        picture, scale, offset = _fitted(frame, self._writer.size)
-        self._annotator.draw(picture, result, scale, offset)
-        self._writer.write(np.asarray(picture), frame.pts_ns)
+            self._first_ns = frame.pts_ns
+        fit = _Fit(frame, self._writer.size)
+        self._annotator.follow(result, fit.scale, fit.corner)
+        if self._is_due(frame.pts_ns):
+            picture = fit.picture(frame)
+            self._annotator.draw(picture, result, fit.scale, fit.corner)
+            self._writer.write(np.asarray(picture), frame.pts_ns)
+
+    def _is_due(self, pts_ns: int) -> bool:
+        """Tell whether a frame is the first in its slot of ``1 / fps`` s."""
+        if not self._fps:
+            return True
+        # Slots begin a little early: timestamps that are rounded must not fall into the one before.
+        slot = math.floor((pts_ns - self._first_ns) / NS_PER_S * self._fps + 0.1)
+        due, self._slot = slot > self._slot, max(slot, self._slot)
+        return due
 
     def close(self) -> None:
         """Finish the file and give it its name.
@@ -90,18 +110,24 @@ def _even_size(frame: Frame, max_side: int) -> tuple[int, int]:
     return max(2, round(frame.width * scale / 2) * 2), max(2, round(frame.height * scale / 2) * 2)
 
 
-def _fitted(frame: Frame, size: tuple[int, int]) -> tuple[Image.Image, float, tuple[float, float]]:
-    """Return the frame as a picture of ``size``, the scale and the offset (px) at which it is in there.
+class _Fit:
+    """Where a frame lies in a picture of ``size``: it fills it, unless the source changed its shape on the way."""
 
-    All frames fill it, up to a pixel, unless the source changed its shape on the way.
-    """
-    scale = min(size[0] / frame.width, size[1] / frame.height)
-    fit = frame.width * scale, frame.height * scale
-    region = (0, 0, frame.width, frame.height)
-    if size[0] - fit[0] < 2 and size[1] - fit[1] < 2:
-        return Image.fromarray(frame.picture.rgb(region, size, planar=False)), scale, (0.0, 0.0)
-    inner = max(1, round(fit[0])), max(1, round(fit[1]))
-    corner = (size[0] - inner[0]) // 2, (size[1] - inner[1]) // 2
-    canvas = Image.new("RGB", size)
-    canvas.paste(Image.fromarray(frame.picture.rgb(region, inner, planar=False)), corner)
-    return canvas, scale, corner
+    def __init__(self, frame: Frame, size: tuple[int, int]) -> None:
+        self.scale = min(size[0] / frame.width, size[1] / frame.height)
+        self._size, self._inner, self.corner = size, size, (0, 0)
+        fit = frame.width * self.scale, frame.height * self.scale
+        # Up to a pixel, it fills it.
+        if size[0] - fit[0] >= 2 or size[1] - fit[1] >= 2:
+            self._inner = max(1, round(fit[0])), max(1, round(fit[1]))
+            self.corner = (size[0] - self._inner[0]) // 2, (size[1] - self._inner[1]) // 2
+
+    def picture(self, frame: Frame) -> Image.Image:
+        """Return the frame as a picture, with black around it where it does not fill it."""
+        pixels = frame.picture.rgb((0, 0, frame.width, frame.height), self._inner, planar=False)
+        picture = Image.fromarray(pixels)
+        if self._inner == self._size:
+            return picture
+        canvas = Image.new("RGB", self._size)
+        canvas.paste(picture, self.corner)
+        return canvas

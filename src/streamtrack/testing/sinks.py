@@ -142,6 +142,13 @@ class SinkConformance:
             candidates = each.pop("candidates", None)
             assert candidates is None or candidates == sum(each.values())
 
+    def test_a_run_that_failed_before_it_began_is_concluded_quietly(self) -> None:
+        """Where a sink offers ``conclude``, it is called on one that was never opened, too."""
+        conclude = getattr(self.make_sink(), "conclude", None)
+        if conclude is None:
+            pytest.skip("does not want to know how the run went")
+        conclude({"status": "failed", "error": "no such source"})
+
     def test_closes_after_an_interrupted_run(self, folder: Path) -> None:
         """Ctrl-C closes the sink while tracks are alive."""
         sink = self.make_sink()
