@@ -9,10 +9,12 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from streamtrack import cli
 from streamtrack.cli.run import default_folder
 from streamtrack.testing.clips import write_clip
 from streamtrack.testing.models import square_frames, write_square_detector
@@ -30,9 +32,34 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_clip(tmp_path_factory.mktemp("clip") / "two squares.mp4", square_frames(100, PATHS))
 
 
+@pytest.fixture(scope="module")
+def long_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Long enough to be interrupted."""
+    frames = square_frames(1500, PATHS)
+    return write_clip(tmp_path_factory.mktemp("clip") / "long.mp4", frames, options={"preset": "ultrafast"})
+
+
 def streamtrack(*arguments: object, cwd: Path, stdin: object = subprocess.DEVNULL) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "streamtrack", *map(str, arguments)]
     return subprocess.run(command, cwd=cwd, stdin=stdin, capture_output=True, text=True, timeout=120)  # type: ignore[call-overload,no-any-return]
+
+
+Called = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def called(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Called:
+    """Call the command in this process; return its exit code and what it printed to stdout and stderr."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        try:
+            code = cli.main(arguments)
+        except SystemExit as ended:
+            code = int(str(ended.code))
+        return (code, *capsys.readouterr())
+
+    return call
 
 
 def test_a_run_prints_what_was_found_and_where_it_lies(clip: Path, model: str, tmp_path: Path) -> None:
@@ -72,29 +99,37 @@ def test_a_pipe_goes_in_and_json_lines_come_out(clip: Path, model: str, tmp_path
     ],
 )
 def test_a_mistake_is_one_sentence_and_its_exit_code(
-    clip: Path, model: str, tmp_path: Path, arguments: list[str], code: int, words: str
+    clip: Path, model: str, called: Called, arguments: list[str], code: int, words: str
 ) -> None:
     given = [str(clip) if argument == "clip" else argument for argument in arguments]
     if "--model" not in given:
         given += ["--model", model]
-    done = streamtrack("run", *given, cwd=tmp_path)
-    assert done.returncode == code, done.stderr
-    assert words in done.stderr
-    assert "Traceback" not in done.stderr
-    assert done.stdout == ""
+    found, out, err = called("run", *given)
+    assert found == code, err
+    assert words in err
+    assert "Traceback" not in err
+    assert out == ""
 
 
-def test_debug_shows_the_traceback(tmp_path: Path) -> None:
-    done = streamtrack("run", "missing.mp4", "--debug", cwd=tmp_path)
-    assert done.returncode != 0
-    assert "Traceback" in done.stderr
+def test_a_mistake_ends_a_process_with_its_exit_code(tmp_path: Path) -> None:
+    done = streamtrack("run", "missing.mp4", "--stride", "0", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("streamtrack: error: Setting source.stride = 0")
+
+
+def test_debug_shows_the_traceback(called: Called) -> None:
+    code, _, err = called("run", "missing.mp4", "--debug")
+    assert code == 4
+    assert "Traceback" in err
 
 
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_run_leaves_complete_lines_and_says_so(model: str, tmp_path: Path, sent: signal.Signals) -> None:
-    clip = write_clip(tmp_path / "long.mp4", square_frames(1500, PATHS), options={"preset": "ultrafast"})
-    command = [sys.executable, "-m", "streamtrack", "run", str(clip), "--stride", "1", "--model", model, "--out", "run"]
-    process = subprocess.Popen([*command, "--no-save-frames"], cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+def test_an_interrupted_run_leaves_complete_lines_and_says_so(
+    long_clip: Path, model: str, tmp_path: Path, sent: signal.Signals
+) -> None:
+    command = [sys.executable, "-m", "streamtrack", "run", str(long_clip), "--stride", "1", "--model", model]
+    command += ["--out", "run", "--no-save-frames"]
+    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
     records = tmp_path / "run" / "detections.jsonl"
     deadline = time.monotonic() + 60
     while not (records.exists() and records.stat().st_size) and time.monotonic() < deadline:
@@ -174,11 +209,11 @@ def test_thread_pools_of_libraries_are_held_small_before_they_load(
     assert done.stdout.split() == [threads, threads]
 
 
-def test_a_trap_among_the_settings_is_said_once_and_the_run_goes_on(clip: Path, model: str, tmp_path: Path) -> None:
+def test_a_trap_among_the_settings_is_said_once_and_the_run_goes_on(clip: Path, model: str, called: Called) -> None:
     given = ["--set", "detector.confidence_th=0.6", "--no-save-frames"]
-    done = streamtrack("run", clip, "--model", model, *given, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    (line,) = (line for line in done.stderr.splitlines() if "warning" in line)
+    code, _, err = called("run", str(clip), "--model", model, *given)
+    assert code == 0, err
+    (line,) = (line for line in err.splitlines() if "warning" in line)
     assert line.startswith("streamtrack: warning: detector.confidence_th: nothing below 0.6 reaches the tracker")
 
 
