@@ -64,9 +64,11 @@ demo: $(VENV)/.run  ## Run the main job into demo/: make demo [VIDEO=path] [STRI
 	@$(BIN)/streamtrack demo $${VIDEO:+"$$VIDEO"} --out demo $${STRIDE:+--stride "$$STRIDE"} $${FPS:+--fps "$$FPS"} \
 		$${MODEL:+--model "$$MODEL"} $${PROFILE:+--profile "$$PROFILE"}
 
-PYTEST := $(BIN)/python -m pytest
-test: $(VENV)/.dev  ## Run the tests: make test [ARGS='-k name']
-	$(PYTEST) $(ARGS)
+# One process for each core, but four at most, since each loads the whole suite: tests/conftest.py says how they share it.
+WORKERS ?= auto
+PYTHON_M := $(BIN)/python -m
+test: $(VENV)/.dev  ## Run the tests: make test [ARGS='-k name'] [WORKERS=0, which is all in one process]
+	$(PYTHON_M) pytest --numprocesses $(WORKERS) --maxprocesses 4 $(ARGS)
 
 clean:  ## Remove everything that make made
 	rm -rf .venv .venv-peers build dist demo .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache
@@ -75,7 +77,7 @@ clean:  ## Remove everything that make made
 # --- for those who change it ---
 
 # The same `test`, with its coverage recorded; the benchmarks run in it as ordinary tests.
-check: PYTEST := $(BIN)/python -m coverage run -m pytest
+check: PYTHON_M := $(BIN)/python -m coverage run -m
 check: lint type erase kernels test coverage build  ## Run everything that a change must pass
 
 lint: $(VENV)/.dev  ## Check style and formatting

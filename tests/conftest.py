@@ -16,10 +16,12 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+from xdist.scheduler import LoadFileScheduling
 
 from streamtrack.layers import OLD_NAMES, PREFIX, THREAD_LIMITS
 
 ROOT = Path(__file__).resolve().parent.parent
+_LIVE = "tests/live/"
 _LEAK_GRACE_S = 1.0
 
 # Time says nothing on a shared machine. In CI the examples are the same in every run, so a red run can be repeated.
@@ -44,12 +46,29 @@ def pytest_configure(config: pytest.Config) -> None:
         "markers",
         "requires(program=..., module=..., typelib=..., install=...): skip where one of them is missing; fail in CI",
     )
-    # A look inside a run that seems stuck: kill -USR1. pytest-timeout dumps all stacks on its own when it ends one.
+    # Coverage follows the processes that share the tests, and no further: programs run as they do for their users.
+    if hasattr(config, "workerinput"):
+        os.environ.pop("COVERAGE_PROCESS_CONFIG", None)
+    # A look inside a run that seems stuck: kill -USR1. A test that takes minutes shows all stacks on its own.
     if hasattr(signal, "SIGUSR1"):
         faulthandler.register(signal.SIGUSR1, all_threads=True)
     # A job in the background is started with SIGINT ignored, and so would be every program that a test interrupts.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+class Shares(LoadFileScheduling):
+    """How processes share the tests: file by file, since what a file's tests have in common is made once.
+
+    Live feeds are one process's, all of them: what they wait for must not wait for one another.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        return _LIVE if nodeid.startswith(_LIVE) else str(super()._split_scope(nodeid))
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> Shares:
+    return Shares(config, log)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -52,19 +52,20 @@ def test_needs_data(shared_data):
 """
 
 
-def inner_run(folder: Path, ci: str) -> str:
+def inner_run(folder: Path, ci: str, *processes: str) -> str:
     """Run the tests above beside a copy of our conftest.py and return pytest's short summary."""
     shutil.copy(Path(__file__).parent / "conftest.py", folder)
     (folder / "test_inner.py").write_text(INNER, encoding="utf-8")
     command = [sys.executable, "-m", "pytest", "-rA", "-q", "-p", "no:cacheprovider", "-p", "no:cov", "--rootdir", "."]
+    command += processes
     environment = {**os.environ, "CI": ci, "STREAMTRACK_TEST_DATA": str(folder / "absent")}
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     return done.stdout
 
 
-@pytest.mark.parametrize(("ci", "verdict"), [("", "SKIPPED"), ("true", "ERROR")])
-def test_the_guards_can_fail(tmp_path: Path, ci: str, verdict: str) -> None:
-    out = inner_run(tmp_path, ci)
+@pytest.mark.parametrize(("ci", "verdict", "processes"), [("", "SKIPPED", ()), ("true", "ERROR", ("-n", "1"))])
+def test_the_guards_can_fail(tmp_path: Path, ci: str, verdict: str, processes: tuple[str, ...]) -> None:
+    out = inner_run(tmp_path, ci, *processes)
     assert "threads outlived the test: streamtrack-forgotten" in out
     passed = re.findall(r"^PASSED test_inner\.py::(\w+)", out, re.MULTILINE)
     assert passed == ["test_leaks", "test_is_not_blamed_for_it", "test_has_what_it_needs"]
@@ -75,3 +76,11 @@ def test_the_guards_can_fail(tmp_path: Path, ci: str, verdict: str) -> None:
     assert any("the system's Python has no 'NoSuchLibrary-1.0': apt-get install it" in line for line in summary)
     # Reference data is not something that CI could install.
     assert re.search(r"^SKIPPED .*no reference data: set STREAMTRACK_TEST_DATA", out, re.MULTILINE)
+
+
+def test_processes_share_the_tests_by_file_and_one_takes_all_live_feeds(pytestconfig: pytest.Config) -> None:
+    (guards,) = (plugin for plugin in pytestconfig.pluginmanager.get_plugins() if hasattr(plugin, "Shares"))
+    of = object.__new__(guards.Shares)._split_scope
+    assert of("tests/cli/test_run.py::test_a[x::y]") == of("tests/cli/test_run.py::test_b")
+    assert of("tests/cli/test_run.py::test_a") != of("tests/cli/test_bench.py::test_a")
+    assert of("tests/live/test_faults.py::test_a") == of("tests/live/test_feeds.py::test_b")
