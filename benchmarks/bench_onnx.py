@@ -39,6 +39,8 @@ SPIN_US = "50"
 """How long ours spin."""
 STRIDES = (8, 16, 32)
 AUTO = ModelSpec(name="bench", head="auto")
+EVERY_SIZE = DetectorParams(min_size=0)
+"""The numpy beside it leaves out no small box either."""
 
 
 def median_ratio(ours: Callable[[], object], bare: Callable[[], object], rounds: int, calls: int) -> list[float]:
@@ -178,7 +180,7 @@ def numpy_boxes(tensors: Tensors, confidence: float, overlap: float) -> np.ndarr
 def measure_around(calls: int, faces: int) -> dict[str, tuple[float, float]]:
     """Return us before and after a 640x640 YuNet: the detector's, and plain numpy's."""
     pixels = np.random.default_rng(1).integers(0, 256, (SIDE, SIDE, 3), np.uint8)
-    tensors, params = yunet_tensors(faces), DetectorParams()
+    tensors, params = yunet_tensors(faces), EVERY_SIZE
     session: Session = Canned(tensors)
     detector = Detector(HEADS["yunet"].conventions, session, params)
     frame = Frame(0, 0, SIDE, SIDE, Ready(pixels))
@@ -231,11 +233,10 @@ def main() -> None:
 def test_both_sides_compute_the_same(tmp_path: Path) -> None:
     row = measure_model(write_square_detector(tmp_path / "squares.onnx"), 1, rounds=1, calls=2, seconds=0.2)
     assert all(figure > 0 for name, figure in row.items() if "cpu" not in name)
-    detector = Detector(HEADS["yunet"].conventions, Canned(yunet_tensors(30)), DetectorParams())
+    detector = Detector(HEADS["yunet"].conventions, Canned(yunet_tensors(30)), EVERY_SIZE)
     pixels = np.zeros((SIDE, SIDE, 3), np.uint8)
     (found,) = detector.detect([Frame(0, 0, SIDE, SIDE, Ready(pixels))])
-    params = DetectorParams()
-    plain = np.clip(numpy_boxes(yunet_tensors(30), params.confidence_th, params.nms_iou), 0, SIDE)
+    plain = np.clip(numpy_boxes(yunet_tensors(30), EVERY_SIZE.confidence_th, EVERY_SIZE.nms_iou), 0, SIDE)
     assert len(plain) == len(found) > 0
     np.testing.assert_allclose(sorted(found.boxes.tolist()), sorted(plain.tolist()), rtol=1e-3, atol=1e-2)
     assert set(measure_around(1, 3)) == {"before", "after, 3 faces"}
