@@ -23,7 +23,8 @@ class _Unit(NamedTuple):
 _ONE = Fraction(1)
 _FRAMES = ("frames", "frame", "f")
 _SECONDS = {
-    **dict.fromkeys(("us", "µs", "microseconds"), Fraction(1, 1_000_000)),
+    # The micro sign and the Greek letter: the former's capital is the latter's.
+    **dict.fromkeys(("us", "µs", "\u03bcs", "microseconds"), Fraction(1, 1_000_000)),
     **dict.fromkeys(("ms", "msec", "millisecond", "milliseconds"), Fraction(1, 1000)),
     **dict.fromkeys(("s", "sec", "secs", "second", "seconds"), _ONE),
     **dict.fromkeys(("min", "mins", "m", "minute", "minutes"), Fraction(60)),
