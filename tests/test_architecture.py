@@ -72,7 +72,7 @@ MAY_IMPORT = {
     "sources.chaos": Row(f"{VALUES} sources plugins", "numpy av msgspec"),
     # Text in, text out.
     "pages": Row(),
-    "sinks": Row(f"{VALUES} records throttle folder quality pages", "numpy msgspec simplejpeg av PIL"),
+    "sinks": Row(f"{VALUES} records throttle folder quality packing pages", "numpy msgspec simplejpeg av PIL"),
     "sinks.msgpack": Row(f"{VALUES} sinks records folder tapefile", "msgspec"),
     "sinks.mot": Row(f"{VALUES} sinks motchallenge", "numpy"),
     # It shows settings as people write them.
@@ -86,7 +86,8 @@ MAY_IMPORT = {
     "sinks.kafka": Row(f"{VALUES} sinks", lazily="confluent_kafka"),
     "motchallenge": Row("errors", "numpy"),
     "tapefile": Row("types errors records", "numpy msgspec"),
-    "tape": Row("types errors records folder motchallenge tapefile", "numpy msgspec"),
+    "packing": Row("errors", lazily="zstandard"),
+    "tape": Row("types errors records folder motchallenge packing tapefile", "numpy msgspec"),
     # Of the tracker it takes only the way to compile a kernel.
     "evaluation": Row("errors folder motchallenge tape tracking", "numpy"),
     "pipeline": Row(f"{VALUES} models tracking channel pacing threads"),

@@ -171,3 +171,32 @@ def test_what_a_killed_run_left_is_removed_with_its_outputs(tmp_path: Path) -> N
     assert sorted(path.name for path in tmp_path.iterdir()) == [".mine", folder.RESUME, "a.part"]
     folder.clear(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == [".mine", "a.part"]
+
+
+def test_records_are_found_in_one_file_or_in_parts(tmp_path: Path) -> None:
+    def touch(*names: str) -> None:
+        for name in names:
+            (tmp_path / name).touch()
+
+    def found(name: str = "detections.jsonl") -> list[str]:
+        return [path.name for path in folder.record_files(tmp_path / name)]
+
+    assert found() == []
+    touch("frames-00001.jsonl", "detections-1.jsonl", "detections.jsonl.txt", "detections-00001.csv")
+    assert found() == []
+    parts = ["detections-00001.jsonl", "detections-00002.jsonl.gz", "detections-99999.jsonl", "detections-100000.jsonl"]
+    touch(*parts)
+    assert found() == parts
+    assert found("detections-00002.jsonl.gz") == found()
+    for ending in (".zst", ".gz", ""):
+        touch(f"detections.jsonl{ending}")
+        assert found() == [f"detections.jsonl{ending}"]
+    assert folder.record_files(tmp_path / "no" / "detections.jsonl") == []
+
+
+def test_overwrite_removes_parts_and_what_a_killed_run_left(tmp_path: Path) -> None:
+    gone = ["frames-00001.jsonl.gz", "tracks.jsonl.zst", ".a.parquet.part", "coco.images.part", "tracks.csv", "mot.txt"]
+    for name in [*gone, "frames-about.txt", "my.csv"]:
+        (tmp_path / name).touch()
+    folder.prepare(tmp_path, overwrite=True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["frames-about.txt", "my.csv"]

@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from streamtrack.errors import ConfigError, SourceError
 from streamtrack.sinks.jsonl import JsonlSink
 from streamtrack.sinks.msgpack import MsgpackSink
-from streamtrack.tape import Tape, read_tape
+from streamtrack.tape import Tape, holds_run, read_tape
 from streamtrack.testing.results import make_frame, make_info, make_result, walk
 from streamtrack.types import Detections, Frame, Result
 
@@ -96,6 +97,33 @@ def test_a_run_that_was_killed_ends_with_its_last_whole_frame(tmp_path: Path) ->
     frames = (tmp_path / "frames.jsonl").read_text().splitlines(keepends=True)
     (tmp_path / "frames.jsonl").write_text("".join(frames[:-1]))
     assert_same(read_tape(tmp_path), [(r.frame, r.detections) for r in results[:-1]])
+
+
+@pytest.mark.parametrize("options", [{"compress": "gzip"}, {"rotate_s": 0.2}, {"rotate_mb": 1e-3, "compress": "gzip"}])
+def test_compressed_files_and_parts_are_the_same_tape(tmp_path: Path, options: dict[str, Any]) -> None:
+    results = list(walk(20))
+    sink = JsonlSink(**options)
+    sink.open(make_info(tmp_path))
+    for result in results:
+        sink.write(result)
+    unfinished = read_tape(tmp_path)
+    sink.close()
+    expected = [(result.frame, result.detections) for result in results]
+    assert_same(unfinished, expected)
+    assert any("was not closed" in note for note in unfinished.notes) is ("compress" in options)
+    tape = read_tape(tmp_path)
+    assert_same(tape, expected)
+    assert not any("was not closed" in note for note in tape.notes)
+    assert_same(read_tape(tape.file), expected)
+    assert holds_run(tmp_path)
+    assert holds_run(tape.file)
+
+
+def test_a_damaged_compressed_file_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "detections.jsonl.gz"
+    path.write_bytes(b"\x1f\x8b\x08\x00" + b"\xff" * 40)
+    with pytest.raises(SourceError, match=r"detections\.jsonl\.gz': it is damaged"):
+        read_tape(tmp_path)
 
 
 def record_file(folder: Path, results: list[Result], *, close: bool = True) -> Path:

@@ -85,7 +85,7 @@ class FolderClaim:
         if not any(getattr(sink, "is_tape", False) for sink in sinks):
             return (
                 f"A run can be resumed only from its {folder.DETECTIONS} and {folder.FRAMES}: leave the options "
-                "'detections' and 'frames' of the sink 'jsonl' as they are."
+                "'detections', 'frames', 'compress', 'rotate_mb' and 'rotate_s' of the sink 'jsonl' as they are."
             )
         return ""
 

@@ -6,6 +6,7 @@ import errno
 import fcntl
 import os
 import platform
+import re
 import shutil
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
@@ -34,6 +35,7 @@ _OUTPUTS = (
     *(PROGRESS, METRICS),
 )
 _OUTPUT_PATTERNS = (
+    *(f"{name}{rest}" for name in ("detections", "frames", "tracks") for rest in (".jsonl.*", "-[0-9]*.jsonl*")),
     "mot.txt",
     "coco.json",
     "coco.*.part",
@@ -150,7 +152,8 @@ def clear(path: Path, *, keep: Collection[str] = ()) -> None:
     with _translating(path):
         for pattern in _OUTPUT_PATTERNS:
             for output in sorted(path.glob(pattern)):
-                _remove(output)
+                if output.name not in keep:
+                    _remove(output)
         for name in _OUTPUTS:
             if name not in keep:
                 _remove(path / name)
@@ -210,3 +213,27 @@ def _written_over(path: Path, data: bytes) -> bool:
     except OSError:
         return False
     return True
+
+
+_PART = re.compile(r"(?P<stem>.+)-(?P<number>\d{5,})(?P<ending>\.jsonl(\.gz|\.zst)?)")
+
+
+def record_files(path: Path) -> list[Path]:
+    """Return the files that hold the records that ``path`` would: itself, it compressed, or its parts in order.
+
+    Args:
+        path: such as a run's ``detections.jsonl``, or one of its files as they are returned.
+    """
+    if match := _PART.fullmatch(path.name):
+        path = path.with_name(match["stem"] + match["ending"])
+    plain = path.with_name(path.name.removesuffix(".gz").removesuffix(".zst"))
+    whole = (plain.with_name(plain.name + ending) for ending in ("", ".gz", ".zst"))
+    found = next(([file] for file in whole if file.is_file()), [])
+    return found or [file for _, file in sorted(_parts(plain))]
+
+
+def _parts(plain: Path) -> Iterator[tuple[int, Path]]:
+    for file in plain.parent.glob("*.jsonl*") if plain.parent.is_dir() else ():
+        match = _PART.fullmatch(file.name)
+        if match and match["stem"] == plain.stem and file.is_file():
+            yield int(match["number"]), file

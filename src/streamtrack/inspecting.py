@@ -43,7 +43,7 @@ class Holdings(msgspec.Struct, frozen=True, kw_only=True):
     kind: Literal["tape", "run"]
     """``tape``: one file of ``tapefile``'s format; ``run``: the records of a run's folder, or a ``det.txt``."""
     bytes: int
-    """Of the file that holds the detections."""
+    """Of the file that holds the detections, or of all its parts."""
     written_by: str
     source: SourceInfo
     model: str
@@ -95,8 +95,8 @@ class Recording:
     @property
     def complaints(self) -> list[str]:
         """What a person should know once it has been read, a sentence each."""
-        unclosed = ["it was not closed: its run was killed, or goes on still"] * (self.closed is False)
-        return [*self.notes, *(f"'{self.file}': {text}." for text in [*map(str, self.damage), *unclosed])]
+        unclosed = [f"'{self.file}' was not closed: its run was killed, or goes on still."] * (self.closed is False)
+        return [*self.notes, *(f"'{self.file}': {damage}." for damage in self.damage), *unclosed]
 
     def results(self, start_s: float = 0.0, end_s: float = math.inf) -> Iterator[Result]:
         """Yield the result of every frame with ``start_s <= seconds < end_s``.
@@ -126,7 +126,7 @@ def open_recording(path: Path) -> Recording:
     Raises:
         SourceError: it is none of these, or cannot be read.
     """
-    if path.is_file() and (path.suffix == Path(folder.TAPE).suffix or is_tape(path)):
+    if is_tape(path) or path.suffix == Path(folder.TAPE).suffix:
         file = TapeFile(path)
         header = file.header
         names = tuple(header.class_names)
@@ -161,7 +161,7 @@ def inspect(recording: Recording, start_s: float = 0.0, end_s: float = math.inf)
     return Holdings(
         file=str(recording.file),
         kind="tape" if file else "run",
-        bytes=recording.file.stat().st_size,
+        bytes=sum(file.stat().st_size for file in folder.record_files(recording.file) or [recording.file]),
         written_by=file.header.writer if file else "",
         source=info.source,
         model=info.model,

@@ -22,11 +22,13 @@ import numpy as np
 from streamtrack import folder
 from streamtrack.errors import ConfigError, SourceOpenError
 from streamtrack.motchallenge import SequenceInfo, read_rows, sequence_info
+from streamtrack.packing import unpack
 from streamtrack.records import DetectionRecord, FrameRecord
 from streamtrack.tapefile import NO_PICTURE, FrameEntry, TapeFile, box_counts, is_tape, unpacked
 from streamtrack.types import CONFIRMED, NS_PER_S, BoolArray, BoxCounts, Detections, Frame, Int64Array, SourceInfo
 
 DEFAULT_RATE: Final = 30.0
+_LINES: Final = ".jsonl"
 Record = TypeVar("Record", bound=msgspec.Struct)
 
 
@@ -120,21 +122,30 @@ def read_tape(path: Path, rate: float | None = None) -> Tape:
         SourceError: there is no tape, or it is malformed.
     """
     if path.is_dir():
-        names = (folder.DETECTIONS, folder.TAPE, "det/det.txt", "det.txt")
-        candidates = [path / name for name in names]
-        file = next((candidate for candidate in candidates if candidate.is_file()), None)
+        file = next(_tapes_in(path), None)
         if file is None:
             raise SourceOpenError(
                 f"There is no tape in '{path}': neither {folder.DETECTIONS} nor {folder.TAPE} nor det/det.txt."
             )
     else:
         file = path
-    is_file = file.suffix == Path(folder.TAPE).suffix or is_tape(file)
-    if not is_file and file.suffix != ".jsonl":
+    if not holds_run(file):
         return _read_mot(file, rate)
     if rate is not None:
         raise ConfigError(f"'{file}' knows when its frames were: a rate is only for det.txt.")
-    return _read_tape_file(file) if is_file else _read_run(file)
+    return _read_run(file) if _LINES in file.suffixes else _read_tape_file(file)
+
+
+def _tapes_in(path: Path) -> Iterator[Path]:
+    yield from folder.record_files(path / folder.DETECTIONS)[:1]
+    yield from (file for name in (folder.TAPE, "det/det.txt", "det.txt") if (file := path / name).is_file())
+
+
+def holds_run(path: Path) -> bool:
+    """Return whether ``path`` is what a run leaves: its folder, a file of its detections, or its tape in one file."""
+    if path.is_dir():
+        return bool(folder.record_files(path / folder.DETECTIONS)) or (path / folder.TAPE).is_file()
+    return _LINES in path.suffixes or path.suffix == Path(folder.TAPE).suffix or is_tape(path)
 
 
 # --- a run's folder ---
@@ -178,7 +189,7 @@ def _read_run(file: Path) -> Tape:
     records = _read_lines(file, DetectionRecord, notes)
     frames_file, metrics_file = file.with_name(folder.FRAMES), file.with_name(folder.METRICS)
     counts: tuple[BoxCounts | None, ...] = ()
-    if complete := frames_file.is_file():
+    if complete := bool(folder.record_files(frames_file)):
         frames = _read_lines(frames_file, FrameRecord, notes)
         # A run that was killed may have written detections of a frame, but not yet the frame.
         end = frames[-1].frame_idx if frames else -1
@@ -228,13 +239,24 @@ def _read_run(file: Path) -> Tape:
     )
 
 
-def _read_lines(file: Path, kind: type[Record], notes: list[str]) -> list[Record]:
-    decoder = msgspec.json.Decoder(kind)
-    data = _read(file)
+def _read_lines(path: Path, kind: type[Record], notes: list[str]) -> list[Record]:
+    records: list[Record] = []
+    for file in folder.record_files(path) or [path]:
+        records += _read_part(file, msgspec.json.Decoder(kind), notes)
+    return records
+
+
+def _read_part(file: Path, decoder: msgspec.json.Decoder[Record], notes: list[str]) -> list[Record]:
+    try:
+        data, whole = unpack(_read(file))
+    except ValueError as error:
+        raise SourceOpenError(f"Cannot read '{file}': {error}.") from error
     if half := len(data) - (data.rfind(b"\n") + 1):
         # Every line ends with its end: this one was being written when the run died.
         notes.append(f"'{file}': its last line is half written: {half} bytes at its end were left out.")
         data = data[:-half]
+    if not whole:
+        notes.append(f"'{file}' was not closed: its run was killed, or goes on still.")
     try:
         return decoder.decode_lines(data)
     except msgspec.DecodeError:

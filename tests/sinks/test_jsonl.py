@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-import resource
-import weakref
 from pathlib import Path
 
 import pytest
 
-from streamtrack.errors import SinkError
-from streamtrack.sinks.jsonl import JsonlSink, LineFile
+from streamtrack.errors import ConfigError, SinkError
+from streamtrack.folder import record_files
+from streamtrack.packing import Compress, unpack
+from streamtrack.sinks.jsonl import JsonlSink
 from streamtrack.testing.results import make_info, walk
 from streamtrack.testing.sinks import SinkConformance
 
@@ -20,9 +20,9 @@ class TestJsonlConformance(SinkConformance):
         return JsonlSink()
 
 
-def fill(file: LineFile) -> None:
-    for number in range(1000):
-        file.write([{"number": number, "text": "x" * 50}])
+class TestPartsConformance(SinkConformance):
+    def make_sink(self) -> JsonlSink:
+        return JsonlSink(compress="gzip", rotate_s=0.1)
 
 
 def lines(path: Path) -> list[dict[str, object]]:
@@ -69,29 +69,28 @@ def test_without_a_folder_it_says_so() -> None:
         JsonlSink().open(make_info(None))
 
 
-def test_nothing_is_kept_of_what_was_written(tmp_path: Path) -> None:
-    file = LineFile(tmp_path / "x.jsonl")
-    records = (record for record in [{"number": 1}])
-    gone = weakref.ref(records)
-    file.write(records)
-    file.close()
-    del records
-    assert gone() is None
+@pytest.mark.parametrize("compress", ["none", "gzip"])
+def test_parts_hold_together_what_one_file_holds(tmp_path: Path, compress: Compress) -> None:
+    for name, sink in (("whole", JsonlSink()), ("parts", JsonlSink(compress=compress, rotate_s=0.2, rotate_mb=2e-3))):
+        (tmp_path / name).mkdir()
+        sink.open(make_info(tmp_path / name))
+        for result in walk(30):
+            sink.write(result)
+        sink.close()
+    for name in ("detections.jsonl", "frames.jsonl", "tracks.jsonl"):
+        parts = record_files(tmp_path / "parts" / name)
+        data = b"".join(unpack(part.read_bytes()).data for part in parts)
+        assert data == (tmp_path / "whole" / name).read_bytes()
+        assert len(parts) >= (1 if name == "tracks.jsonl" else 2)
 
 
-def test_a_full_disk_leaves_complete_lines(tmp_path: Path) -> None:
-    file = LineFile(tmp_path / "x.jsonl")
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    # A limit on the file's size makes the kernel refuse in the middle of a line, as a full disk does.
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
-    try:
-        with pytest.raises(SinkError, match="What was written before is complete"):
-            fill(file)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    kept = lines(tmp_path / "x.jsonl")
-    assert [line["number"] for line in kept] == list(range(len(kept)))
-    assert len(kept) > 5
-    file.write([{"number": len(kept)}])
-    file.close()
-    assert [line["number"] for line in lines(tmp_path / "x.jsonl")] == list(range(len(kept) + 1))
+def test_only_plain_files_are_a_tape_to_resume_from() -> None:
+    assert JsonlSink(fsync=True, tracks="").is_tape
+    for options in ({"compress": "gzip"}, {"rotate_s": 5}, {"rotate_mb": 5}, {"frames": "f.jsonl"}):
+        assert not JsonlSink(**options).is_tape  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("option", ["rotate_mb", "rotate_s"])
+def test_a_limit_below_nothing_is_refused(option: str) -> None:
+    with pytest.raises(ConfigError, match=rf"jsonl\.{option} = -1 must be 0 or more"):
+        JsonlSink(**{option: -1})

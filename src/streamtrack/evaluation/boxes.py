@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from streamtrack.errors import ConfigError, SourceOpenError
 from streamtrack.motchallenge import Rows, read_rows, sequence_info
-from streamtrack.tape import read_tape
+from streamtrack.tape import holds_run, read_tape
 
 BoolArray = NDArray[np.bool_]
 Float64Array = NDArray[np.float64]
@@ -54,13 +54,14 @@ def read_tracks(path: Path) -> Tracks:
     """Read tracks.
 
     Args:
-        path: a run's folder or its ``detections.jsonl``, of which the detections that a track claimed count, in the
-            frames that were looked at; else MOTChallenge's text format, ``frame,id,x,y,w,h`` and whatever follows.
+        path: a run's folder, its ``detections.jsonl`` or its ``tape.msgpack``, of which the detections that a track
+            claimed count, in the frames that were looked at; else MOTChallenge's text format, ``frame,id,x,y,w,h`` and
+            whatever follows.
 
     Raises:
         SourceError: it cannot be read, a line is malformed, or an id occurs twice in a frame.
     """
-    if path.is_dir() or path.suffix == ".jsonl":
+    if path.is_dir() or holds_run(path):
         return _tracks_of_run(path)
     rows = read_rows(path, 6)
     if len(rows.values) and (rows.values[:, 1] == -1).all():

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from streamtrack.errors import SourceOpenError, did_you_mean
 from streamtrack.folder import DETECTIONS
+from streamtrack.tape import holds_run
 
 
 class SequenceFiles(NamedTuple):
@@ -75,7 +76,7 @@ def _track_files(path: Path) -> dict[str, Path]:
 
 
 def _is_run(path: Path) -> bool:
-    return (path / DETECTIONS).is_file()
+    return path.is_dir() and holds_run(path)
 
 
 def _texts(path: Path) -> dict[str, Path]:

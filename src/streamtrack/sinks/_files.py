@@ -119,6 +119,11 @@ class AppendFile:
             ) from error
         self.size += len(piece)
 
+    @property
+    def closed(self) -> bool:
+        """Whether it was closed."""
+        return self._file.closed
+
     def close(self) -> None:
         """Close the file. May be called again."""
         self._file.close()

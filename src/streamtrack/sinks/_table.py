@@ -16,7 +16,7 @@ import numpy as np
 
 from streamtrack.errors import SinkError
 from streamtrack.sinks._files import translating
-from streamtrack.sinks.jsonl import LineFile
+from streamtrack.sinks._lines import LineFile
 from streamtrack.types import Float32Array
 
 HEADER: Final = 128

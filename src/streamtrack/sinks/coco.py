@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any, ClassVar, Final, Literal
 
 import msgspec
-import numpy as np
 
 from streamtrack.records import detection_records
 from streamtrack.sinks._files import AppendFile, make_folder, replacing, resolve_inside, run_folder
 from streamtrack.types import Result, RunInfo
 
 _VIDEO: Final = 1
+_DECIMALS: Final = 4
+"""Of what is computed: float32 corners hold no more of a picture of usual size."""
 _VISIBLE: Final = 2
 """COCO's flag of a keypoint that is labelled and can be seen."""
 
@@ -97,15 +98,15 @@ class CocoSink:
 
     def _annotations(self, result: Result) -> Iterator[dict[str, Any]]:
         image = result.frame.index + 1
-        boxes = result.detections.boxes.astype(np.float64)
-        sizes = (boxes[:, 2:] - boxes[:, :2]).tolist()
-        for record, (width, height) in zip(detection_records(result), sizes, strict=True):
+        for record in detection_records(result):
+            x0, y0, x1, y1 = record.bbox
+            width, height = round(x1 - x0, _DECIMALS), round(y1 - y0, _DECIMALS)
             self._classes.add(record.class_id)
             self._count += 1
             entry: dict[str, Any] = {
                 "image_id": image,
                 "category_id": record.class_id + 1,
-                "bbox": [*record.bbox[:2], round(width, 4), round(height, 4)],
+                "bbox": [x0, y0, width, height],
                 "score": record.conf,
             }
             if record.landmarks:
@@ -113,7 +114,7 @@ class CocoSink:
             if record.track_id is not None:
                 entry["track_id"] = record.track_id
             if self._layout == "dataset":
-                entry |= {"id": self._count, "video_id": _VIDEO, "iscrowd": 0, "area": round(width * height, 4)}
+                entry |= {"id": self._count, "video_id": _VIDEO, "iscrowd": 0, "area": round(width * height, _DECIMALS)}
                 entry |= {"num_keypoints": len(record.landmarks)} if record.landmarks else {}
             yield entry
 

@@ -20,7 +20,7 @@ from streamtrack.quality import Quality, assess, warm_up
 from streamtrack.records import CropRecord, crop_record
 from streamtrack.sinks._files import check_quality, make_folder, run_folder, translating, write_jpeg
 from streamtrack.sinks._keeping import Keeper
-from streamtrack.sinks.jsonl import LineFile
+from streamtrack.sinks._lines import LineFile
 from streamtrack.throttle import Throttle
 from streamtrack.types import CONFIRMED, Frame, Result, RunInfo
 
