@@ -24,9 +24,10 @@ RECORDS = ("detections.jsonl", "frames.jsonl", "tracks.jsonl")
 def record(folder: Path, results: Iterable[Result], *, live: bool = False) -> Path:
     """Write both what a run writes and its tape."""
     folder.mkdir(exist_ok=True)
-    sinks = JsonlSink(), MsgpackSink()
+    sinks = JsonlSink(samples_per_track=3), MsgpackSink(samples_per_track=3)
+    settings = {"tracker": {"new_thresh": 0.7}, "output": {"samples_per_track": 3}}
     for sink in sinks:
-        sink.open(replace(make_info(folder, live=live), settings={"tracker": {"new_thresh": 0.7}}))
+        sink.open(replace(make_info(folder, live=live), settings=settings))
     for result in results:
         for sink in sinks:
             sink.write(result)
@@ -34,6 +35,7 @@ def record(folder: Path, results: Iterable[Result], *, live: bool = False) -> Pa
         sink.close()
     info = make_info(folder)
     metrics = {"source": {"uri": info.source.uri, "width": 320, "height": 240, "fps": 25.0}, "model": {"name": "m"}}
+    metrics["settings"] = settings
     (folder / "track_metrics.json").write_text(json.dumps(metrics))
     return folder / "tape.msgpack"
 
@@ -49,6 +51,13 @@ def test_a_tape_gives_the_records_of_its_run_to_the_byte(
         assert (folder / "again" / name).read_bytes() == (folder / name).read_bytes()
     convert(open_recording(tape), folder / "again.msgpack")
     assert (folder / "again.msgpack").read_bytes() == tape.read_bytes()
+
+
+def test_settings_that_cannot_be_do_not_keep_it_from_being_read(tmp_path: Path) -> None:
+    sink = MsgpackSink()
+    sink.open(replace(make_info(tmp_path), settings={"output": {"samples_per_track": "many"}}))
+    sink.close()
+    assert open_recording(tmp_path / "tape.msgpack").samples_per_track == 8
 
 
 def test_a_runs_folder_gives_its_records_again(tmp_path: Path) -> None:
@@ -169,8 +178,8 @@ def test_bad_places_are_refused(tmp_path: Path) -> None:
 
 
 def test_what_is_no_recording_is_refused(tmp_path: Path) -> None:
-    for name, words in (("x.msgpack", "is empty"), ("nothing", "Cannot read|no tape")):
-        if name == "x.msgpack":
+    for name, words in (("x.msgpack", "is empty"), ("nothing", "Cannot read"), ("x.csv", "is no recording")):
+        if name != "nothing":
             (tmp_path / name).write_bytes(b"")
         with pytest.raises(SourceError, match=words):
             open_recording(tmp_path / name)

@@ -77,6 +77,7 @@ def test_a_run_is_repeated_to_the_byte(run: Path, tmp_path: Path) -> None:
 def test_the_tape_in_one_file_is_as_good_as_the_folder(run: Path, tmp_path: Path) -> None:
     alone = shutil.copy(run / "tape.msgpack", tmp_path / "alone.msgpack")
     assert read_tape(alone).notes == ()
+    assert (read_tape(alone).settings, read_tape(alone).model) == (read_tape(run).settings, read_tape(run).model)
     assert_same_records(run, again(alone, tmp_path / "once"))
     streamtrack.run(f"replay:{alone}", out=tmp_path / "replayed", stride=1, set={"output.save_frames": False})
     assert_same_records(run, tmp_path / "replayed")

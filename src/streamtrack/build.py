@@ -402,6 +402,7 @@ class Pipeline(StagePipeline):
         return {
             "jsonl": samples,
             "msgpack": samples,
+            "parquet": samples,
             "stdout": samples,
             "frames": jpeg,
             "crops": jpeg | crops,

@@ -5,19 +5,19 @@ from __future__ import annotations
 import dataclasses
 import math
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 import numpy as np
 
 from streamtrack import folder, registry
-from streamtrack.errors import ConfigError, SinkError, StreamtrackError, did_you_mean
-from streamtrack.records import TrackLedger, TrackRecord
-from streamtrack.tape import Tape, read_tape
+from streamtrack.errors import ConfigError, SinkError, SourceOpenError, StreamtrackError, did_you_mean
+from streamtrack.records import SAMPLES_PER_TRACK, TrackLedger, TrackRecord
+from streamtrack.tape import Tape, holds_run, read_tape
 from streamtrack.tapefile import Damage, TapeFile, is_tape
 from streamtrack.types import CONFIRMED, NS_PER_S, Frame, Result, RunInfo, SourceInfo, TrackUpdate
 
@@ -33,6 +33,8 @@ FORMATS: Final = {
 """Which sink writes a file with such an ending."""
 _OF_RECORDS: Final = ("jsonl", "csv", "parquet")
 """Those that can be told which records."""
+_WITH_SAMPLES: Final = ("jsonl", "msgpack", "parquet")
+"""Those whose tracks have sampled boxes."""
 
 
 class Holdings(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,6 +77,8 @@ class Recording:
     info: RunInfo
     """What a sink of the run was told."""
     tape: TapeFile | Tape
+    samples_per_track: int = SAMPLES_PER_TRACK
+    """Boxes that the run kept of each track in its record, or would have."""
     notes: tuple[str, ...] = ()
 
     @property
@@ -131,11 +135,33 @@ def open_recording(path: Path) -> Recording:
         header = file.header
         names = tuple(header.class_names)
         info = RunInfo(file.source, header.model, names, header.keypoints, folder=None, settings=header.settings)
-        return Recording(path, info, file)
+        return Recording(path, info, file, _samples(header.settings))
+    if path.is_file() and path.suffix != ".txt" and not holds_run(path):
+        raise SourceOpenError(
+            f"'{path}' is no recording: give a {folder.TAPE}, a run's folder or its {folder.DETECTIONS}, or a det.txt."
+        )
     tape = read_tape(path)
     keypoints = tape.found.keypoints.shape[1]
     settings = {"tracker": tape.settings} if tape.settings else {}
-    return Recording(tape.file, RunInfo(tape.source, tape.model, (), keypoints, None, settings), tape, tape.notes)
+    info = RunInfo(tape.source, tape.model, (), keypoints, None, settings)
+    return Recording(tape.file, info, tape, tape.samples_per_track or SAMPLES_PER_TRACK, tape.notes)
+
+
+class _Output(msgspec.Struct):
+    samples_per_track: Annotated[int, msgspec.Meta(ge=1)] = SAMPLES_PER_TRACK
+
+
+class _Settings(msgspec.Struct):
+    """What is read of the settings of a run."""
+
+    output: _Output = msgspec.field(default_factory=_Output)
+
+
+def _samples(settings: Mapping[str, Any]) -> int:
+    try:
+        return msgspec.convert(settings, _Settings).output.samples_per_track
+    except msgspec.ValidationError:
+        return SAMPLES_PER_TRACK
 
 
 def inspect(recording: Recording, start_s: float = 0.0, end_s: float = math.inf) -> Holdings:
@@ -145,7 +171,7 @@ def inspect(recording: Recording, start_s: float = 0.0, end_s: float = math.inf)
         ConfigError: the span is not one.
         SourceOpenError: it cannot be read.
     """
-    ledger, tracks = TrackLedger(), list[TrackRecord]()
+    ledger, tracks = TrackLedger(recording.samples_per_track), list[TrackRecord]()
     frames = detections = cuts = 0
     first: Frame | None = None
     last: Frame | None = None
@@ -211,6 +237,8 @@ def convert(
         SourceError: the recording cannot be read.
     """
     name, options = _sink_for(out, records)
+    if name in _WITH_SAMPLES:
+        options["samples_per_track"] = recording.samples_per_track
     if out.exists() and out.resolve() in (recording.file.resolve(), recording.file.resolve().parent):
         raise ConfigError(f"'{out}' is the recording itself. Choose another place with --out.")
     if out.suffix and out.exists() and not overwrite:

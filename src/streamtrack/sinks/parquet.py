@@ -23,6 +23,7 @@ class ParquetSink:
         records: which rows: ``detections``, ``tracks`` or ``frames``.
         path: file inside the run's folder; empty for ``RECORDS.parquet``.
         group_rows: rows in a group, 1 or more.
+        samples_per_track: boxes kept of each track in its row, 1 or more.
 
     Raises:
         ConfigError: a value out of range.
@@ -32,10 +33,18 @@ class ParquetSink:
     when_full: ClassVar = "wait"
     """A table with gaps would tell of another run."""
 
-    def __init__(self, *, records: Records = "detections", path: str = "", group_rows: int = 65_536) -> None:
+    def __init__(
+        self,
+        *,
+        records: Records = "detections",
+        path: str = "",
+        group_rows: int = 65_536,
+        samples_per_track: int = SAMPLES_PER_TRACK,
+    ) -> None:
         self._records: Records = records
         self._name = path or f"{records}.parquet"
         self._group_rows = check_at_least_one("parquet.group_rows", group_rows)
+        self._samples = check_at_least_one("parquet.samples_per_track", samples_per_track)
         self._pa, self._pq = _pyarrow()
         self._writer: Any = None
         self._rows: list[list[Any]] = []
@@ -49,7 +58,7 @@ class ParquetSink:
         self._path = resolve_inside(run_folder(info, "parquet"), self._name, "parquet")
         make_folder(self._path.parent)
         self._temporary = self._path.with_name(f".{self._path.name}.part")
-        self._table, pa = Table(self._records, info, SAMPLES_PER_TRACK), self._pa
+        self._table, pa = Table(self._records, info, self._samples), self._pa
         fields = [pa.field(column.name, _type(pa, column)) for column in self._table.columns]
         self._schema = pa.schema(fields, metadata=_metadata(info))
         with translating(self._path):
