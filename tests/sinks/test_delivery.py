@@ -85,7 +85,7 @@ class TestConformance(SinkConformance):
 
 def test_everything_arrives_once_and_nothing_is_left_on_disk(tmp_path: Path) -> None:
     broker = Broker()
-    sink = made(broker)
+    sink = made(broker, linger_ms=500)
     fill(sink, tmp_path)
     sink.close()
     counts = sink.counts()

@@ -33,10 +33,13 @@ def command(folder: Path, *lines: str) -> Callable[[int], Sequence[str]]:
 
 
 def lasting(folder: Path) -> Callable[[int], Sequence[str]]:
-    """Return the command line of a broker that has on disk what it acknowledged."""
+    """Return the command line of a broker that keeps its subscriptions on disk.
+
+    It acknowledges a message before it saves it: so it passes every one on at once, however many are on their way.
+    """
     return command(
         folder, "allow_anonymous true", "persistence true", f"persistence_location {folder}/",
-        "autosave_on_changes true", "autosave_interval 1", "max_queued_messages 10000",
+        "autosave_on_changes true", "autosave_interval 1", "max_inflight_messages 0",
     )  # fmt: skip
 
 

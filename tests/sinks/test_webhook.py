@@ -6,10 +6,11 @@ import base64
 import hashlib
 import hmac
 import json
+import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -42,6 +43,8 @@ class Receiver:
     def __init__(self, port: int = 0) -> None:
         self.posted: list[Posted] = []
         self.answers: Iterator[tuple[int, dict[str, str], bytes]] = iter(())
+        self.connections: list[socket.socket] = []
+        self.stopped = False
         receiver = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -70,12 +73,24 @@ class Receiver:
         class QuickServer(ThreadingHTTPServer):
             block_on_close = False
 
+            def process_request(self, request: Any, client_address: Any) -> None:
+                receiver.connections.append(request)
+                super().process_request(request, client_address)
+
+            def handle_error(self, request: Any, client_address: Any) -> None:
+                assert receiver.stopped
+
         self._server = QuickServer(("127.0.0.1", port), Handler)
         self.port = self._server.server_address[1]
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
         self._thread.start()
 
     def stop(self) -> None:
+        """Go away in the middle of whatever is on its way, as a process that is killed does."""
+        self.stopped = True
+        for connection in self.connections:
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()
@@ -127,7 +142,7 @@ class TestConformance(SinkConformance):
 
 
 def test_records_arrive_in_batches_with_an_id(tmp_path: Path, receiver: Receiver) -> None:
-    sink = run(tmp_path, receiver.url, batch=4)
+    sink = run(tmp_path, receiver.url, batch=4, linger_ms=500)
     assert receiver.numbers == list(range(1, sink.counts()["messages"] + 1))
     first = receiver.posted[0]
     assert first.path == "/hook?room=1"

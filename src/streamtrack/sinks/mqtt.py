@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 _KEEP_ALIVE_S: Final = 60
 _LONGEST_WAIT_S: Final = 0.2
+_IN_FLIGHT: Final = 100
+"""Messages that may wait for their PUBACK, unless the broker allows fewer."""
 _NOT_NOW: Final = ("Server unavailable", "Server busy", "Use another server", "Server moved", "Quota exceeded")
 
 
@@ -66,6 +68,7 @@ class _Publisher:
         self._answer: Any = None
         self._pending: set[int] = set()
         self._refusal = ""
+        self._in_flight = _IN_FLIGHT
 
     def connect(self, timeout_s: float) -> None:
         """Connect and log in, with a session of its own that ends with the connection."""
@@ -84,6 +87,7 @@ class _Publisher:
         self._pending.clear()
         client.on_connect = self._on_connect
         client.on_publish = self._on_publish
+        client.max_inflight_messages_set(_IN_FLIGHT)
         client.on_socket_open = _at_once
         client.connect_timeout = timeout_s
         if endpoint.username:
@@ -101,6 +105,8 @@ class _Publisher:
 
     def _on_connect(self, client: Client, userdata: Any, flags: Any, reason: Any, properties: Any) -> None:
         self._answer = reason
+        # More than a broker allows ends the connection, and the client does not look (MQTT 5.0, 3.2.2.3.3).
+        self._in_flight = min(_IN_FLIGHT, getattr(properties, "ReceiveMaximum", _IN_FLIGHT))
 
     def _on_publish(self, client: Client, userdata: Any, mid: int, reason: Any, properties: Any) -> None:
         if reason.is_failure and not self._refusal:
@@ -111,6 +117,7 @@ class _Publisher:
         """Publish, and wait for the PUBACK of every one."""
         assert self._client is not None
         for message in messages:
+            self._loop_until(lambda: len(self._pending) < self._in_flight, timeout_s, "no acknowledgement in time.")
             info = self._client.publish(
                 self._topic.of(message), message.body, qos=1, properties=self._properties(message)
             )
