@@ -52,6 +52,10 @@ class Receiver:
 
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
+                if len(body) < int(self.headers["Content-Length"]):
+                    # The connection was cut in the middle of it.
+                    self.close_connection = True
+                    return
                 status, headers, text = next(receiver.answers, (204, {}, b""))
                 if status == 0:
                     # It took the request and died before it could say so.
