@@ -93,7 +93,9 @@ def outputs(out: Path) -> dict[str, Any]:
 
 def timeless_metrics(metrics: dict[str, Any]) -> dict[str, Any]:
     """Return what of a run's metrics does not depend on when it was interrupted, and on the time it took."""
-    left = {key: value for key, value in metrics.items() if key not in ("resumed", "process", "speed", "limits")}
+    left = {
+        key: value for key, value in metrics.items() if key not in ("run_id", "resumed", "process", "speed", "limits")
+    }
     left["stages"] = {name: stage["items"] for name, stage in metrics["stages"].items()}
     left["channels"] = {channel["name"]: channel["items"] for channel in metrics["channels"]}
     return left

@@ -187,10 +187,12 @@ def test_one_that_is_interrupted_by_a_person_is_resumed_too(whole: Whole, tmp_pa
     with pytest.raises(KeyboardInterrupt):
         whole.run(out, progress=interrupt_after(5))
     os.replace(out / folder.RESUME / folder.DETECTIONS, out / folder.DETECTIONS)
+    before = json.loads((out / folder.METRICS).read_text())["run_id"]
     metrics = whole.run(out).metrics
     assert interrupting.differing(out, whole.outputs) == []
     assert metrics.resumed is not None
     assert metrics.resumed.times == 2
+    assert metrics.run_id == before != ""
     assert min(metrics.resumed.from_frames) >= 17
 
 

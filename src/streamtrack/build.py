@@ -375,6 +375,7 @@ class Pipeline(StagePipeline):
             keypoints=spec.keypoints,
             folder=self.folder,
             settings=msgspec.to_builtins(self._config),
+            run_id=self._claim.run_id,
         )
 
     def _make_sinks(self, *, to_stdout: bool, extra: Sequence[str | Sink]) -> list[Outlet]:
@@ -489,6 +490,7 @@ class Pipeline(StagePipeline):
             profile=self.resolved.profile,
             settings=msgspec.to_builtins(self._config),
             settings_from=self.resolved.origins,
+            run_id=self._claim.run_id,
             resumed=self._claim.earlier.resumed if self._claim.earlier else None,
             source=measure_source(self, self._file.identity) if self._info else None,
             detector=self._measure_detector(),

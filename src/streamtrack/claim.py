@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import secrets
 import shutil
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -70,6 +72,9 @@ class FolderClaim:
         """The interrupted run that is gone on with."""
         self.taped: TapedDetector | None = None
         """Knows what that found; None where it found nothing."""
+        # Milliseconds first, so that ids sort over runs; then what keeps apart two that began together.
+        self.run_id = f"{time.time_ns() // 1_000_000:012x}{secrets.token_hex(4)}"
+        """That of the run that is gone on with, if there is one."""
         self._source, self._overwrite = source, overwrite
         self._lock: folder.FolderLock | None = None
 
@@ -116,7 +121,7 @@ class FolderClaim:
         if earlier.complete:
             self.complete = True
             return
-        self.earlier = earlier
+        self.earlier, self.run_id = earlier, earlier.then.run_id or self.run_id
         if earlier.taped:
             self.taped = TapedDetector(earlier.moved_tape, looks=looks)
 

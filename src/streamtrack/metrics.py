@@ -196,6 +196,8 @@ class Metrics(msgspec.Struct, kw_only=True):
     model: ModelMetrics
     embedder: EmbedderMetrics | None = None
     """None where nothing is embedded."""
+    run_id: str = ""
+    """Of no other run, and the same after it was resumed; empty where no pipeline has run."""
     resumed: ResumeMetrics | None = None
     """How often it was interrupted and taken up again; None where never."""
     warnings: tuple[str, ...] = ()

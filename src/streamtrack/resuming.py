@@ -163,6 +163,7 @@ class Then(msgspec.Struct, frozen=True, kw_only=True):
         file: FileIdentity | None = None
 
     status: str
+    run_id: str = ""
     streamtrack_version: str = ""
     device: str = ""
     backend: str = ""

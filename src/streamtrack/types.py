@@ -307,3 +307,5 @@ class RunInfo:
     """The run's folder, which exists; None where the run has none (``--out -``, or as a library)."""
     settings: Mapping[str, Any] = field(default_factory=dict)
     """Of the run, by section and name, as in its metrics; empty where nobody knows."""
+    run_id: str = ""
+    """Of no other run, and the same however often this one is interrupted and resumed; empty where there is no run."""

@@ -16,8 +16,8 @@ from streamtrack.sinks._messages import Message, MessageWriter, Records, Templat
 from streamtrack.testing.results import make_info, walk
 
 
-def messages(records: Records, encoding: str = "json") -> list[Message]:
-    writer = MessageWriter(records, encoding, "door")  # type: ignore[arg-type]
+def messages(records: Records, encoding: str = "json", run_id: str = "") -> list[Message]:
+    writer = MessageWriter(records, encoding, "door", run_id)  # type: ignore[arg-type]
     return [message for result in walk(20) for message in writer.add(result)] + writer.finish()
 
 
@@ -51,6 +51,18 @@ def test_ids_are_unique_over_runs_and_sort_in_order() -> None:
     assert len(set(ids)) == len(ids)
     one = [message.id for message in messages("all")]
     assert one == sorted(one)
+
+
+def test_a_run_that_is_resumed_gives_the_same_ids_to_the_same_messages_only() -> None:
+    assert messages("all", run_id="12ab") == messages("all", run_id="12ab")
+    kinds = [
+        ("all", "json", "12ab"),
+        ("detections", "json", "12ab"),
+        ("all", "msgpack", "12ab"),
+        ("all", "json", "12ac"),
+    ]
+    ids = [message.id for kind in kinds for message in messages(*kind)]  # type: ignore[arg-type]
+    assert len(set(ids)) == len(ids)
 
 
 def test_a_message_comes_back_from_the_spool_as_it_was() -> None:

@@ -216,7 +216,8 @@ class StreamSink:
             SinkError: the spool cannot be had, or the broker is not there or refuses, unless the sink may wait for it.
         """
         settings = self._settings
-        self._writer = MessageWriter(settings.records, settings.encoding, source_label(info, settings.source))
+        label = source_label(info, settings.source)
+        self._writer = MessageWriter(settings.records, settings.encoding, label, info.run_id)
         self._spool = self._open_spool(info)
         self._counts["replayed"] = self._spool.waiting
         if self._spool.torn:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import secrets
 import time
+import zlib
 from collections.abc import Iterable, Sequence
 from typing import Any, Final, Literal
 from urllib.parse import urlsplit
@@ -42,14 +43,17 @@ class MessageWriter:
         records: which records: ``tracks`` as they end, ``detections`` and ``frames`` as they happen, or ``all``.
         encoding: of the bodies.
         source: label of the source.
+        run_id: of ``RunInfo``: a run that is resumed gives its messages the ids that they had.
     """
 
-    def __init__(self, records: Records, encoding: Encoding, source: str) -> None:
+    def __init__(self, records: Records, encoding: Encoding, source: str, run_id: str = "") -> None:
         self._wanted = {"track", "detection", "frame"} if records == "all" else {records.removesuffix("s")}
         self._source = source
         self._ledger = TrackLedger()
         # Milliseconds first, so that ids sort over runs as well; then what keeps apart two that began together.
-        self._run = f"{time.time_ns() // 1_000_000:012x}{secrets.token_hex(4)}"
+        run = run_id or f"{time.time_ns() // 1_000_000:012x}{secrets.token_hex(4)}"
+        # A number means another message where other messages are asked for.
+        self._run = f"{run}{zlib.crc32(f'{records} {encoding} {source}'.encode()):08x}"
         self._number = 0
         encoder = msgspec.json.Encoder() if encoding == "json" else msgspec.msgpack.Encoder()
         self._encode = encoder.encode
