@@ -325,6 +325,8 @@ def test_what_changes_no_result_may_change(whole: Whole, tmp_path: Path) -> None
         ({"overwrite": True}, "exclude each other"),
         ({"sinks": ["jsonl:frames="]}, "leave the options 'detections', 'frames', 'compress'"),
         ({"sinks": ["jsonl:detections=found.jsonl"]}, "leave the options 'detections', 'frames', 'compress'"),
+        ({"sinks": ["jsonl:compress=gzip"]}, "leave the options 'detections', 'frames', 'compress'"),
+        ({"sinks": ["jsonl:when_full=drop"]}, "leave the options 'detections', 'frames', 'compress'"),
     ],
 )
 def test_what_can_never_be_resumed_is_refused_at_once(

@@ -163,7 +163,7 @@ class Pipeline(StagePipeline):
                 pacer=Pacer(self._config.runtime.max_fps),
             )
         )
-        if resume and (obstacle := self._claim.obstacle([sink for _, sink, _ in self._stages.sinks])):
+        if resume and (obstacle := self._obstacle_to_resuming()):
             raise ConfigError(obstacle)
 
     @property
@@ -233,7 +233,11 @@ class Pipeline(StagePipeline):
     @property
     def resumable(self) -> bool:
         """Whether the run, once it is interrupted, can be resumed."""
-        return not self._claim.obstacle([sink for _, sink, _ in self._stages.sinks])
+        return not self._obstacle_to_resuming()
+
+    def _obstacle_to_resuming(self) -> str:
+        # From records with gaps nothing can be resumed.
+        return self._claim.obstacle([each.sink for each in self._stages.sinks if not each.drops(live=False)])
 
     def _look_back(self) -> None:
         """See what an earlier run has left in the folder; nothing in it is touched."""

@@ -89,8 +89,9 @@ class FolderClaim:
             return "Only a run of a video file can be resumed, and this source is none: leave out --resume."
         if not any(getattr(sink, "is_tape", False) for sink in sinks):
             return (
-                f"A run can be resumed only from its {folder.DETECTIONS} and {folder.FRAMES}: leave the options "
-                "'detections', 'frames', 'compress', 'rotate_mb' and 'rotate_s' of the sink 'jsonl' as they are."
+                f"A run can be resumed only from its whole {folder.DETECTIONS} and {folder.FRAMES}: leave the options "
+                "'detections', 'frames', 'compress', 'rotate_mb', 'rotate_s' and 'when_full' of the sink 'jsonl' as "
+                "they are."
             )
         return ""
 
