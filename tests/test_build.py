@@ -248,6 +248,25 @@ def test_warnings_are_in_the_metrics_too(clip: Path, model: str) -> None:
     assert [f"warning: {text}" for text in summary.metrics.warnings] == [each for each in said if "warning: " in each]
 
 
+def test_a_run_whose_last_page_cannot_be_written_is_not_complete(clip: Path, model: str, tmp_path: Path) -> None:
+    class Concluding:
+        def open(self, info: object) -> None: ...
+
+        def write(self, result: object) -> None: ...
+
+        def close(self) -> None: ...
+
+        def conclude(self, metrics: dict[str, object]) -> None:
+            assert metrics["status"] == "complete"
+            assert json.loads((tmp_path / "run" / "track_metrics.json").read_text())["status"] == "running"
+            raise SinkError("no room for the page")
+
+    with pytest.raises(SinkError, match="no room for the page"):
+        streamtrack.run(clip, model=model, stride=20, out=tmp_path / "run", sinks=[Concluding()])
+    metrics = json.loads((tmp_path / "run" / "track_metrics.json").read_text())
+    assert (metrics["status"], metrics["error"]) == ("failed", "SinkError: no room for the page")
+
+
 def test_leaving_early_is_said_to_be_stopped(clip: Path, model: str, tmp_path: Path) -> None:
     with streamtrack.Pipeline(clip, model=model, stride=1, out=tmp_path / "run") as pipeline:
         for result in pipeline:

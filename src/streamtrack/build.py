@@ -31,6 +31,7 @@ from streamtrack.metrics import (
     Status,
     Stopwatch,
     measure_detector,
+    measure_embedder,
     measure_limits,
     measure_process,
     measure_progress,
@@ -441,12 +442,19 @@ class Pipeline(StagePipeline):
             self.progress.frames_total, self.progress.eta_sec = self.totals.frames, 0.0
         # A run that ended while its source was awaited has no folder yet.
         self._summary = RunSummary(self.folder if self._claim.ready else None, self._metrics(status, reason))
+        metrics = self._summary.metrics
         try:
-            if status == "complete":
-                # First: a run that says that it is complete has nothing left that is not of it.
-                self._claim.forget_tape()
-            self._write_state(self._summary.metrics)
-            self.conclude_sinks(msgspec.to_builtins(self._summary.metrics))
+            try:
+                # First: a run that says that it is complete has nothing more to write, and nothing left of one before.
+                self.conclude_sinks(msgspec.to_builtins(metrics))
+            except SinkError as late:
+                if error is None:
+                    metrics.status, metrics.error = "failed", redact(f"{type(late).__name__}: {late}")
+                raise
+            finally:
+                if metrics.status == "complete":
+                    self._claim.forget_tape()
+                self._write_state(metrics)
         except SinkError:
             # A full disk must not hide the error that ended the run; without one it is the error.
             if error is None:
@@ -519,22 +527,9 @@ class Pipeline(StagePipeline):
         model, opened = self._embedding_model, self._embedder
         if model is None or opened is None:
             return None
-        embedder, stats = opened.embedder, opened.embedder.stats
-        made = max(stats.items - stats.unseen, 1)
-        return EmbedderMetrics(
-            name=model.name,
-            sha256=model.sha256,
-            source=model.source,
-            head=embedder.spec.head,
-            dimension=embedder.dimension,
-            batch_size=embedder.batch_size,
-            device=embedder.device,
-            backend=opened.candidate.backend,
-            # Most often the reasons are the detector's.
-            passed_over=tuple(each for each in opened.passed if not self._opened or each not in self._opened.passed),
-            prepare_ms=round(1000 * stats.preprocess_s / made, 3),
-            inference_ms=round(1000 * stats.inference_s / made, 3),
-        )
+        # Most often the reasons are the detector's.
+        passed = tuple(each for each in opened.passed if not self._opened or each not in self._opened.passed)
+        return measure_embedder(model, opened.embedder, opened.candidate.backend, passed)
 
 
 def _surroundings(info: SourceInfo) -> Surroundings:

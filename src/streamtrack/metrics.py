@@ -17,7 +17,9 @@ from streamtrack.devices import PassedOver
 from streamtrack.errors import SinkError
 from streamtrack.latency import LatencyMetrics
 from streamtrack.lighting import ThresholdStats
+from streamtrack.models.embedder import Embedder
 from streamtrack.models.verdicts import ParityMetrics
+from streamtrack.models.zoo import ResolvedModel
 from streamtrack.pipeline import Ledger, StagePipeline
 from streamtrack.records import SCHEMA_VERSION
 from streamtrack.resuming import FileIdentity, ResumeMetrics
@@ -352,6 +354,27 @@ def measure_detector(counts: BoxCounts, thresholds: ThresholdStats) -> DetectorM
         beyond_max=counts.beyond_max,
         kept=counts.kept,
         threshold=chosen,
+    )
+
+
+def measure_embedder(
+    model: ResolvedModel, embedder: Embedder, backend: str, passed_over: tuple[PassedOver, ...]
+) -> EmbedderMetrics:
+    """Return which model made vectors, how it ran, and how long one took."""
+    stats = embedder.stats
+    made = max(stats.items - stats.unseen, 1)
+    return EmbedderMetrics(
+        name=model.name,
+        sha256=model.sha256,
+        source=model.source,
+        head=embedder.spec.head,
+        dimension=embedder.dimension,
+        batch_size=embedder.batch_size,
+        device=embedder.device,
+        backend=backend,
+        passed_over=passed_over,
+        prepare_ms=round(1000 * stats.preprocess_s / made, 3),
+        inference_ms=round(1000 * stats.inference_s / made, 3),
     )
 
 
