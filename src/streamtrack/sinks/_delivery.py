@@ -34,7 +34,7 @@ _log = logging.getLogger("streamtrack")
 
 _LARGEST_BATCH_BYTES: Final = 512 * 1024
 _IDLE_S: Final = 0.5
-_HURRY_S: Final = 5.0
+_HURRY_S: Final = 3.0
 """What is left of ``close_timeout_s`` when a run is stopped instead of ending."""
 _JITTER: Final = 0.2
 
