@@ -23,6 +23,7 @@ from streamtrack import folder, resuming
 from streamtrack.errors import ConfigError, SinkError, SourceError
 from streamtrack.resuming import TapedDetector, TapedFrame, TornTape
 from streamtrack.testing.clips import write_clip
+from streamtrack.testing.models import write_quarters_embedder
 from streamtrack.testing.results import make_frame
 from streamtrack.types import BoxCounts, Detections, Float32Array, Frame
 
@@ -176,6 +177,25 @@ def test_only_frames_that_are_not_on_the_tape_cost_the_model_anything(
     assert said == [f"resuming: {first} frames from the tape"]
     assert {progress.frames_taped for progress in seen} == {first}
     assert all((progress.eta_sec is None) == (progress.frames_done <= first) for progress in seen[:-1])
+
+
+def test_vectors_are_the_same_too(whole: Whole, tmp_path: Path) -> None:
+    model = str(write_quarters_embedder(tmp_path / "quarters.onnx"))
+    given = {"embedder.model": model, "embedder.every_frames": 4, "embedder.batch_size": 2}
+    embedding = whole._replace(out=tmp_path / "whole")
+    embedding.run(embedding.out, set=given)
+    expected = interrupting.outputs(embedding.out)
+    assert len(expected["faces.jsonl"].splitlines()) > 8
+    out = embedding.half(tmp_path / "run")
+    embedding.run(out, set=given)
+    # How long a vector takes is no matter.
+    assert interrupting.differing(out, expected) in ([], [folder.METRICS])
+    assert outcome(out) == outcome(embedding.out)
+
+
+def outcome(out: Path) -> dict[str, Any]:
+    counts: dict[str, Any] = json.loads((out / folder.METRICS).read_text())["sinks"]
+    return counts
 
 
 def test_one_that_is_interrupted_by_a_person_is_resumed_too(whole: Whole, tmp_path: Path) -> None:
