@@ -223,7 +223,7 @@ class Stopping:
     [
         (None, "detector.min_size"),
         (KeyboardInterrupt(), "The run was interrupted. What follows was found until then."),
-        (RuntimeError("no <way> on"), "The run was failed: RuntimeError: no &lt;way&gt; on. What follows"),
+        (RuntimeError("no <way> on"), "The run failed: RuntimeError: no &lt;way&gt; on. What follows"),
     ],
 )
 def test_the_report_tells_how_the_run_went_however_it_ended(

@@ -32,9 +32,13 @@ SMALL = DetectorMetrics(candidates=9, suppressed=0, too_small=6, beyond_max=0, k
     [
         (make_told(), []),
         (make_told(status="interrupted", error="interrupted"), ["The run was interrupted. What follows was found"]),
-        (make_told(status="failed", error="SinkError: full"), ["The run was failed: SinkError: full. What follows"]),
+        (make_told(status="failed", error="SinkError: full"), ["The run failed: SinkError: full. What follows"]),
         (make_told(frame_ledger=ledger(corrupt=3)), ["3 of 250 source frames could not be decoded."]),
-        (make_told(frame_ledger=ledger(dropped_stale=1, dropped_queue=2)), ["3 of 250 source frames were dropped"]),
+        (make_told(frame_ledger=ledger(dropped_queue=2)), []),
+        (
+            live(frame_ledger=ledger(dropped_stale=1, dropped_queue=2)),
+            ["The feed was lost and found again; times: 2.", "3 of 250 source frames were dropped"],
+        ),
         (make_told(detector=SMALL), ["6 boxes were refused for their size, more than the 3 kept: detector.min_size"]),
         (make_told(speed=SpeedMetrics(first=span(20), last=span(10))), ["The last minute was 50 % slower"]),
         (live(speed=SpeedMetrics(first=span(20), last=span(10))), ["The feed was lost and found again; times: 2."]),

@@ -60,6 +60,17 @@ def test_cuts_are_lines_at_their_time_and_those_of_one_place_are_one() -> None:
     assert (xs[1] - xs[0]) / room == pytest.approx(40 / 99.88, abs=0.001)
 
 
+@pytest.mark.parametrize(("count", "through"), [(40, True), (41, False)])
+def test_many_cuts_do_not_hide_the_rows(count: int, through: bool) -> None:
+    frames = [make_frame(n, width=8, height=8) for n in range(count + 1)]
+    results = [dataclasses.replace(make_result(frame, [(1, BOX)]), cut=frame.index > 0) for frame in frames]
+    picture = drawn(gallery_of(results))
+    (lane,) = (float(each.attrib["y"]) for each in picture.iter("rect") if each.get("class") == "lane")
+    ends = [float(each["d"].partition("V")[2]) for each, _ in titled(picture, "cut")]
+    assert len(ends) == count
+    assert all((end > lane) == through for end in ends)
+
+
 @given(st.lists(st.booleans(), min_size=1, max_size=60), st.integers(1, 2**62))
 def test_everything_stays_in_the_picture(seen: list[bool], track: int) -> None:
     results = [make_result(make_frame(n, width=8, height=8), [(track, BOX)] * there) for n, there in enumerate(seen)]

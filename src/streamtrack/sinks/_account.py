@@ -32,18 +32,20 @@ _BUCKETS = {
     "detected": "looked at",
     "strided": "left out by stride or fps",
     "coasted": "coasted",
-    "dropped_queue": "dropped: too slow",
+    "dropped_queue": "dropped on the way",
     "dropped_stale": "dropped: too old",
     "corrupt": "corrupt",
 }
+_ENDS = {"failed": "The run failed", "stopped": "The run was stopped early"}
 _BOXES = ("boxes over the threshold", "detections")
 
 
 def warnings(told: Told) -> Iterator[str]:
     """Yield what a reader should know before he trusts the rest, most important first."""
     if told["status"] != "complete":
+        what = _ENDS.get(told["status"], f"The run was {told['status']}")
         reason = f": {told['error']}" if told["error"] and told["status"] == "failed" else ""
-        yield f"The run was {told['status']}{reason}. What follows was found until then."
+        yield f"{what}{reason}. What follows was found until then."
     ledger, source, found = told["frame_ledger"], told["source"] or {}, told["detector"]
     if ledger["corrupt"]:
         yield f"{ledger['corrupt']:,} of {ledger['seen']:,} source frames could not be decoded."
@@ -53,7 +55,8 @@ def warnings(told: Told) -> Iterator[str]:
         yield f"Timestamps missing or out of order, and repaired: {source['timestamps_repaired']:,}."
     if source.get("reconnects"):
         yield f"The feed was lost and found again; times: {source['reconnects']:,}."
-    if dropped := ledger["dropped_queue"] + ledger["dropped_stale"]:
+    # Of a file, they are those that were on their way when the run ended early.
+    if (dropped := ledger["dropped_queue"] + ledger["dropped_stale"]) and source.get("live"):
         yield f"{dropped:,} of {ledger['seen']:,} source frames were dropped, to keep up with the source."
     if found and found["too_small"] > found["kept"]:
         yield (

@@ -26,6 +26,7 @@ class Annotator:
         self._size = size
         unit = min(size) / 720
         self._line = max(2, round(3 * unit))
+        self._edge = max(1, round(unit))
         self._radius = max(3, round(8 * unit))
         self._text = max(11, round(20 * unit))
         self._dot = max(1.2, 2.6 * unit)
@@ -99,7 +100,9 @@ class Annotator:
     def _draw_box(self, image: Image.Image, box: NDArray[np.float64], colour: Colour) -> None:
         x0, y0, x1, y1 = (round(float(v)) for v in box)
         if x1 - x0 > 2 * self._line and y1 - y0 > 2 * self._line:
-            _draw.outline_rounded(image, (x0 - 1, y0 - 1, x1 + 1, y1 + 1), INK, self._line + 2, self._radius + 1)
+            edge = self._edge
+            around = (x0 - edge, y0 - edge, x1 + edge, y1 + edge)
+            _draw.outline_rounded(image, around, INK, self._line + 2 * edge, self._radius + edge)
             _draw.outline_rounded(image, (x0, y0, x1, y1), colour, self._line, self._radius)
 
     def _draw_label(
@@ -117,8 +120,8 @@ class Annotator:
             y = min(max(round(float(box[1])) + self._line + 2, 0), max(0, image.height - height))
         _draw.fill_rounded(image, (x, y, x + width, y + height), colour, 0.28 * height)
         baseline = y + height - pad / 2 - 0.16 * size
-        # Drawn twice, half a pixel apart: the font has no bold, and the id is what people look for.
-        for shift in (0.0, 0.6):
+        # Drawn twice, a little apart: the font has no bold, and the id is what people look for.
+        for shift in (0.0, size / 33):
             _draw.draw_text(image, (x + pad + shift, baseline), name, size, INK)
         _draw.draw_text(image, (x + 2 * pad + name_width, baseline), confidence, small, _draw.mixed(INK, colour, 0.2))
 

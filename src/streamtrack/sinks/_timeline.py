@@ -23,6 +23,7 @@ _TOP, _COURSE, _FOOT = 22, 44, 8
 _BRIEF, _MOST_LANES = 4, 60
 _FEW = 24
 """Up to so many tracks, rows are tall."""
+_FEW_CUTS = 40
 _TICKS_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 21600, 43200, 86400)
 
 
@@ -152,14 +153,16 @@ def _brief(brief: Brief, axis: _Axis, y: float) -> str:
 
 
 def _cuts(gallery: Gallery, axis: _Axis, bottom: float) -> Iterator[str]:
-    last = -1.0
+    found: list[tuple[float, int]] = []
     for pts_ns in gallery.cuts.times_ns():
         x = axis.x(pts_ns)
         # What is closer together is one line.
-        if x - last < 1:
-            continue
-        last = x
-        yield f'<path class="cut" d="M{x:.1f} {_TOP - 2}V{bottom}"/>'
+        if not found or x - found[-1][0] >= 1:
+            found.append((x, pts_ns))
+    # Many lines across all rows would hide what is in them.
+    end = bottom if len(found) <= _FEW_CUTS else _TOP + _COURSE
+    for x, pts_ns in found:
+        yield f'<path class="cut" d="M{x:.1f} {_TOP - 2}V{end}"/>'
         yield f'<path class="flag" d="M{x - 4:.1f} {_TOP - 6}h8l-4 7z">'
         yield f"<title>cut at {clock(pts_ns, 2)}</title></path>"
 
