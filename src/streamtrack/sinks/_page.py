@@ -32,7 +32,7 @@ _STYLE = (
 .card img { width: 66px; height: 66px; border-radius: 5px; display: block; object-fit: cover; }
 .card p { margin: 0; font-size: 13px; color: var(--soft); } .card p b { color: var(--ink); font-weight: 600; }
 details { font-size: 13px; color: var(--soft); } p.wait + p.wait { margin-top: -4px; }
-@media print { .cards { grid-template-columns: repeat(4, 1fr); } .card img { width: 50px; height: 50px; } }
+@media print { .cards { grid-template-columns: repeat(4, 1fr); } .card img { width: 44px; height: 44px; } }
 @media (max-width: 560px) { .card.many { grid-column: auto; } body { padding: 24px 16px 40px; } }
 """
 )
