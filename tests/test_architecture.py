@@ -91,11 +91,14 @@ MAY_IMPORT = {
     # Of the tracker it takes only the way to compile a kernel.
     "evaluation": Row("errors folder motchallenge tape tracking", "numpy"),
     "pipeline": Row(f"{VALUES} models tracking channel pacing threads"),
+    "exposition": Row("types pipeline", lazily="prometheus_client"),
+    "endpoint": Row("errors exposition threads", lazily="prometheus_client"),
     "latency": Row(libraries="msgspec"),
     "claim": Row("errors api folder resuming"),
     "resuming": Row("types errors folder records", "numpy msgspec"),
     "metrics": Row(
-        "types errors folder resuming channel devices latency lighting models speed threads pipeline records", "msgspec"
+        "types errors folder resuming channel devices latency lighting models speed threads pipeline records",
+        "msgspec",
     ),
     "settings": Row("params", "msgspec"),
     "units": Row("errors"),
@@ -112,8 +115,8 @@ MAY_IMPORT = {
     "quantizing": Row("types errors api params config models plugins registry", "numpy msgspec"),
     "opening": Row("errors api settings devices models registry", "msgspec"),
     "build": Row(
-        f"{VALUES} config doctor.hardware folder latency lighting linting metrics models opening pacing pipeline "
-        "plugins registry resuming claim scenes settings speed threads tracking",
+        f"{VALUES} config doctor.hardware endpoint exposition folder latency lighting linting metrics models opening "
+        "pacing pipeline plugins registry resuming claim scenes settings speed threads tracking",
         "msgspec",
     ),
     "retracking": Row(

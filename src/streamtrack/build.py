@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -18,7 +17,9 @@ from streamtrack import config, folder
 from streamtrack.api import Backend, Sink, Source, SourceOptions
 from streamtrack.claim import FolderClaim, SourceFile
 from streamtrack.doctor.hardware import usable_cores
+from streamtrack.endpoint import MetricsEndpoint
 from streamtrack.errors import ConfigError, InternalError, SinkError, redact
+from streamtrack.exposition import Exposition
 from streamtrack.latency import Latency
 from streamtrack.lighting import AdaptiveConfidence
 from streamtrack.linting import Surroundings, lint
@@ -47,7 +48,16 @@ from streamtrack.models.zoo import resolve as resolve_model
 from streamtrack.opening import Opened, OpenedEmbedder, Wanted, WantedEmbedder, open_detector, open_embedder
 from streamtrack.pacing import Pacer
 from streamtrack.params import TrackerParams
-from streamtrack.pipeline import NEVER_NS, FrameDetector, Outlet, Plan, RecordedDetector, StagePipeline, Stages
+from streamtrack.pipeline import (
+    NEVER_NS,
+    FrameDetector,
+    Outlet,
+    Plan,
+    RecordedDetector,
+    StagePipeline,
+    Stages,
+    told_apart,
+)
 from streamtrack.plugins import local_file, make_sink, make_source, read_sink
 from streamtrack.resuming import KnownModel, Now
 from streamtrack.scenes import CutDetector
@@ -102,6 +112,10 @@ class Pipeline(StagePipeline):
     """
 
     _model: ResolvedModel | None = None
+    _detector: Detector | CheckedDetector | RecordedDetector | None = None
+    _opened: Opened | None = None
+    _embedder: OpenedEmbedder | None = None
+    _summary: RunSummary | None = None
     _embedding_model: ResolvedModel | None = None
     _taped_s = 0.0
     """Seconds that frames took which an interrupted run had found."""
@@ -141,10 +155,6 @@ class Pipeline(StagePipeline):
         self._claim = FolderClaim(self.folder, self._file, overwrite=overwrite, resume=resume)
         self._say = say
         self._watch = Stopwatch()
-        self._detector: Detector | CheckedDetector | RecordedDetector | None = None
-        self._opened: Opened | None = None
-        self._embedder: OpenedEmbedder | None = None
-        self._summary: RunSummary | None = None
         self.progress = Progress()
         self._told_at = self._progress_events = 0
         self._latency, self._speed = Latency(), SpeedLog()
@@ -153,6 +163,9 @@ class Pipeline(StagePipeline):
         self._tried: list[Backend] = []
         self._warnings: list[str] = []
         self._feed_state: tuple[FeedState | None, str] = (None, "")
+        self._exposition = Exposition(self, self._about, lambda: self._feed_state)
+        output = self._config.output
+        self._endpoint = MetricsEndpoint(self._exposition, output.metrics_host, output.metrics_port, say)
         super().__init__(
             Stages(
                 make_source=lambda: self._make_source(written, source_options or {}),
@@ -174,6 +187,7 @@ class Pipeline(StagePipeline):
     def __enter__(self) -> Self:
         self._watch = Stopwatch()
         try:
+            self._endpoint.open()
             if self._claim.resume:
                 self._look_back()
             if not self._claim.complete:
@@ -190,6 +204,7 @@ class Pipeline(StagePipeline):
             if result.age_ms is not None:
                 self._latency.add(result.age_ms)
             self._speed.add()
+            self._exposition.observe(result)
             if self.totals.frames == (taped := self._claim.taped_frames):
                 self._taped_s = self._watch.wall_s
             self.progress = measure_progress(self, result, self._watch, taped=taped, taped_s=self._taped_s)
@@ -395,25 +410,8 @@ class Pipeline(StagePipeline):
         # One that is asked for takes the place of the run's own: two would write the same files.
         asked = {sink.partition(":")[0] for sink in extra if isinstance(sink, str)}
         wanted = [*(sink for sink in own if sink.partition(":")[0] not in asked), *extra]
-        settings = self._sink_settings()
-        return _told_apart([self._make_sink(sink, settings) for sink in wanted])
-
-    def _sink_settings(self) -> dict[str, dict[str, Any]]:
-        """Return the options that sinks of our own have from the settings; those given with the sink go before them."""
-        output, embedder = self._config.output, self._config.embedder
-        samples = {"samples_per_track": output.samples_per_track}
-        jpeg = {"jpeg_quality": output.jpeg_quality}
-        crops = msgspec.structs.asdict(self._config.crops)
-        faces = {"every_frames": embedder.every_frames, "save_faces": embedder.save_faces}
-        return {
-            "jsonl": samples,
-            "msgpack": samples,
-            "parquet": samples,
-            "stdout": samples,
-            "frames": jpeg,
-            "crops": jpeg | crops,
-            EMBEDDINGS: jpeg | faces,
-        }
+        settings = config.sink_options(self._config)
+        return told_apart([self._make_sink(sink, settings) for sink in wanted])
 
     def _make_sink(self, sink: str | Sink, settings: Mapping[str, Mapping[str, Any]]) -> Outlet:
         if not isinstance(sink, str):
@@ -429,7 +427,12 @@ class Pipeline(StagePipeline):
             self._say(f"the sink '{name}' may lose frames now: a tape or table with gaps does not tell the whole run")
         return outlet
 
+    def _about(self) -> dict[str, str]:
+        model, device = self._model, self._detector.device if self._detector else self._config.runtime.device
+        return {"model": model.name if model else "", "device": device, "backend": self._backend()}
+
     def _conclude(self, error: BaseException | None) -> None:
+        self._endpoint.close()
         status: Status
         if isinstance(error, KeyboardInterrupt):
             status, reason = "interrupted", "interrupted"
@@ -579,15 +582,6 @@ def run(
             if progress:
                 progress(pipeline.progress)
     return pipeline.summary()
-
-
-def _told_apart(sinks: Sequence[Outlet]) -> list[Outlet]:
-    count: Counter[str] = Counter()
-    apart = []
-    for sink in sinks:
-        count[sink.name] += 1
-        apart.append(sink._replace(name=f"{sink.name} {count[sink.name]}") if count[sink.name] > 1 else sink)
-    return apart
 
 
 def _or_never(seconds: float) -> int:

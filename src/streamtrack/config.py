@@ -168,6 +168,24 @@ def parse_assignments(pairs: list[str]) -> dict[str, str]:
     return values
 
 
+def sink_options(settings: Config) -> dict[str, dict[str, Any]]:
+    """Return the options that sinks of our own have from the settings; those given with the sink go before them."""
+    output, embedder = settings.output, settings.embedder
+    samples = {"samples_per_track": output.samples_per_track}
+    jpeg = {"jpeg_quality": output.jpeg_quality}
+    crops = msgspec.structs.asdict(settings.crops)
+    faces = {"every_frames": embedder.every_frames, "save_faces": embedder.save_faces}
+    return {
+        "jsonl": samples,
+        "msgpack": samples,
+        "parquet": samples,
+        "stdout": samples,
+        "frames": jpeg,
+        "crops": jpeg | crops,
+        "embeddings": jpeg | faces,
+    }
+
+
 def profiles() -> dict[str, Path]:
     """Every profile that can be chosen by name; one in the user's config folder hides a built-in one."""
     found: dict[str, Path] = {}

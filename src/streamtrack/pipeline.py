@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -138,6 +139,16 @@ class Outlet(NamedTuple):
         return chosen == "drop" if chosen else live
 
 
+def told_apart(sinks: Sequence[Outlet]) -> list[Outlet]:
+    """Return ``sinks`` with a number behind a name that one before it has."""
+    count: Counter[str] = Counter()
+    apart = []
+    for sink in sinks:
+        count[sink.name] += 1
+        apart.append(sink._replace(name=f"{sink.name} {count[sink.name]}") if count[sink.name] > 1 else sink)
+    return apart
+
+
 @dataclass(frozen=True, slots=True)
 class Stages:
     """How to make each stage."""
@@ -220,7 +231,7 @@ class StagePipeline:
         self._stale = 0
         self._previous: Frame | None = None
         self._decided: Plan | None = None
-        self._finished = False
+        self._finished = self._under_way = False
         self._stats = SourceStats()
         self._source: Source | None = None
         self._info: SourceInfo | None = None
@@ -246,6 +257,16 @@ class StagePipeline:
         """Whether the source was read to its end and every result was handed out."""
         return self._finished
 
+    @property
+    def opened(self) -> bool:
+        """Whether ``info`` is there."""
+        return self._info is not None
+
+    @property
+    def begun(self) -> bool:
+        """Whether everything is ready for frames, and the run has neither ended nor been stopped."""
+        return self._under_way
+
     def __enter__(self) -> Self:
         source = self._source = self._stages.make_source()
         self._stats = source.stats
@@ -265,6 +286,7 @@ class StagePipeline:
             for opened in self._sinks_open:
                 self._await(opened)
             self._begun.set()
+            self._under_way = True
         except BaseException:
             self._shut_down()
             raise
@@ -313,6 +335,7 @@ class StagePipeline:
             self.ledger()
 
     def _shut_down(self) -> list[str]:
+        self._under_way = False
         if not self._finished:
             self._cancel_input()
             self._hurry_sinks()
@@ -327,6 +350,7 @@ class StagePipeline:
             raise
 
     def _cancel_input(self) -> None:
+        self._under_way = False
         # A source that waits for somebody else, such as a silent pipe, may offer to be woken.
         getattr(self._source, "interrupt", lambda: None)()
         if self._decided is not None:
@@ -443,13 +467,25 @@ class StagePipeline:
         Raises:
             InternalError: the run is complete and the buckets do not sum to the frames seen.
         """
-        stats, dropped, detected, stale = self._stats, self._frames.stats.dropped, self.totals.frames, self._stale
-        undelivered = 0 if self._finished else stats.delivered - detected - dropped - stale
-        dropped += undelivered + stats.dropped
-        ledger = Ledger(stats.seen, stats.strided, detected, 0, dropped, stale, stats.corrupt)
+        ledger = self.settled()
         if self._finished and sum(ledger[1:]) != ledger.seen:
             raise InternalError(f"The frame ledger does not add up: {ledger}. Please report this.")
-        return ledger
+        known = ledger.dropped_queue - self._stats.dropped + ledger.detected + ledger.dropped_stale
+        undelivered = 0 if self._finished else self._stats.delivered - known
+        return ledger._replace(dropped_queue=ledger.dropped_queue + undelivered)
+
+    def settled(self) -> Ledger:
+        """Return the ledger without the frames that are still on their way: none of its numbers ever falls."""
+        stats, dropped = self._stats, self._frames.stats.dropped
+        return Ledger(
+            seen=stats.seen,
+            strided=stats.strided,
+            detected=self.totals.frames,
+            coasted=0,
+            dropped_queue=dropped + stats.dropped,
+            dropped_stale=self._stale,
+            corrupt=stats.corrupt,
+        )
 
     @property
     def source_stats(self) -> SourceStats:

@@ -30,6 +30,7 @@ _SAMPLE: Final = 1 << 20
 """Bytes of a file's head and tail that tell it from others."""
 _FREE: Final = frozenset(
     {"source.threads", "source.max_staleness_s", "output.progress_every", "detector.model", "embedder.model"}
+    | {"output.metrics_port", "output.metrics_host"}
 )
 """Settings that may differ: they change no result. Models are told by what is in them."""
 _FREE_SECTION: Final = "runtime."

@@ -50,7 +50,10 @@ def _property(setting: Setting) -> dict[str, Any]:
 def _number(setting: Setting) -> dict[str, Any]:
     kind = "integer" if setting.kind is int else "number"
     bounds = {"minimum": setting.least, "maximum": setting.most, "exclusiveMinimum": setting.above}
-    number = {"type": kind, **{name: bound for name, bound in bounds.items() if bound is not None}}
+    number = {
+        "type": [kind, "null"] if setting.optional else kind,
+        **{name: bound for name, bound in bounds.items() if bound is not None},
+    }
     written = units.spellings(setting.unit, whole=setting.kind is int)
     if not written:
         return number

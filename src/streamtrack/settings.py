@@ -78,6 +78,10 @@ class OutputConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """Boxes kept of each track in its record, spread over its life."""
     progress_every: Annotated[int, Meta(ge=1, extra={"unit": "processed frames"})] = 30
     """How often ``progress.json`` is replaced."""
+    metrics_port: Annotated[int, Meta(ge=0, le=65535)] | None = None
+    """TCP port at which the run serves metrics for Prometheus; 0: any that is free; none: nowhere."""
+    metrics_host: str = "127.0.0.1"
+    """Interface of this machine that it listens at; ``0.0.0.0``: all of them."""
 
 
 class RuntimeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -113,6 +113,13 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--save-crops", action=argparse.BooleanOptionalAction, default=None, help="write crops of every track"
     )
+    group.add_argument(
+        "--metrics-port",
+        type=int,
+        metavar="N",
+        help="serve metrics for Prometheus there, and /healthz (0: any port)",
+    )
+    group.add_argument("--metrics-host", metavar="HOST", help="interface to serve them at (default 127.0.0.1)")
     group.add_argument("--jpeg-quality", type=int, metavar="Q", help="1 to 100 (default 90)")
     group.add_argument(
         "--sink",
@@ -204,6 +211,8 @@ def settings(args: argparse.Namespace) -> dict[str, Any]:
         "output.save_frames": args.save_frames,
         "output.save_crops": args.save_crops,
         "output.jpeg_quality": args.jpeg_quality,
+        "output.metrics_port": args.metrics_port,
+        "output.metrics_host": args.metrics_host,
     }
     return parse_assignments(args.set) | {key: value for key, value in given.items() if value is not None}
 
