@@ -136,7 +136,7 @@ def speed(told: Told) -> Iterator[str]:
     yield "<h2>Speed</h2>"
     facts = [
         f"{clock(round(process['wall_s'] * NS_PER_S), 1)} in all",
-        f"{process['cores']:g} cores on average",
+        f"{process['cores']:.1f} cores on average",
         f"{process['cpu_ms_per_source_frame']:.1f} ms of CPU a source frame",
         f"{process['peak_memory_mb']:,.0f} MB of memory at most",
     ]

@@ -85,7 +85,8 @@ def _course(gallery: Gallery, axis: _Axis) -> Iterator[str]:
     path = [f"M{axis.x(gallery.first_ns):.1f} {base}"]
     for number, mean in enumerate(means):
         begin = axis.x(gallery.first_ns + number * gallery.course.step_ns)
-        end = axis.x(min(gallery.first_ns + (number + 1) * gallery.course.step_ns, gallery.end_ns))
+        is_last = number + 1 == len(means)
+        end = axis.x(gallery.end_ns if is_last else gallery.first_ns + (number + 1) * gallery.course.step_ns)
         y = base - (base - top) * mean / most
         path.append(f"L{begin:.1f} {y:.1f}H{end:.1f}")
     yield f'<path class="course" d="{"".join(path)}V{base}Z"><title>tracks in view, at most {most:.3g}</title></path>'
