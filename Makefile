@@ -109,9 +109,10 @@ $(VENV)/.peers: requirements/peers.txt pyproject.toml | $(BIN)/python
 erase: $(VENV)/.dev
 	@$(BIN)/python -m coverage erase
 
-# Compiled code cannot be traced: the kernels' tests run once more as plain Python.
+# Compiled code cannot be traced: the kernels' tests run once more as plain Python. Importing all the others takes longer.
 kernels: $(VENV)/.dev
-	NUMBA_DISABLE_JIT=1 $(BIN)/python -m coverage run -m pytest -k kernels tests
+	NUMBA_DISABLE_JIT=1 $(BIN)/python -m coverage run -m pytest -k kernels \
+		$$(find tests -name 'test_*.py' -exec grep -l kernels {} +)
 
 coverage: $(VENV)/.dev
 	$(BIN)/python -m coverage combine --quiet

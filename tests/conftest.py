@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadFileScheduling
+from xdist.workermanage import WorkerController
 
 from streamtrack.layers import OLD_NAMES, PREFIX, THREAD_LIMITS
 
@@ -60,11 +61,17 @@ def pytest_configure(config: pytest.Config) -> None:
 class Shares(LoadFileScheduling):
     """How processes share the tests: file by file, since what a file's tests have in common is made once.
 
-    Live feeds are one process's, all of them: what they wait for must not wait for one another.
+    Live feeds are one process's, all of them: what they wait for must not wait for one another. They come first, since
+    they take longest and leave the others most of the processor.
     """
 
     def _split_scope(self, nodeid: str) -> str:
         return _LIVE if nodeid.startswith(_LIVE) else str(super()._split_scope(nodeid))
+
+    def _assign_work_unit(self, node: WorkerController) -> None:
+        if _LIVE in self.workqueue:
+            self.workqueue.move_to_end(_LIVE, last=False)
+        super()._assign_work_unit(node)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> Shares:

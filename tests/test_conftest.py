@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -78,9 +79,34 @@ def test_the_guards_can_fail(tmp_path: Path, ci: str, verdict: str, processes: t
     assert re.search(r"^SKIPPED .*no reference data: set STREAMTRACK_TEST_DATA", out, re.MULTILINE)
 
 
-def test_processes_share_the_tests_by_file_and_one_takes_all_live_feeds(pytestconfig: pytest.Config) -> None:
+class Worker:
+    """Stands in for a process that takes tests."""
+
+    gateway = SimpleNamespace(id="one")
+    shutting_down = False
+
+    def __init__(self) -> None:
+        self.asked: list[int] = []
+
+    def send_runtest_some(self, indices: list[int]) -> None:
+        self.asked += indices
+
+    def shutdown(self) -> None:
+        self.shutting_down = True
+
+
+def test_processes_share_the_tests_by_file_and_one_begins_with_all_live_feeds(pytestconfig: pytest.Config) -> None:
     (guards,) = (plugin for plugin in pytestconfig.pluginmanager.get_plugins() if hasattr(plugin, "Shares"))
-    of = object.__new__(guards.Shares)._split_scope
-    assert of("tests/cli/test_run.py::test_a[x::y]") == of("tests/cli/test_run.py::test_b")
-    assert of("tests/cli/test_run.py::test_a") != of("tests/cli/test_bench.py::test_a")
-    assert of("tests/live/test_faults.py::test_a") == of("tests/live/test_feeds.py::test_b")
+    two = SimpleNamespace(getvalue=lambda name: ["2*popen"], option=SimpleNamespace(loadscopereorder=True))
+    files = ["cli/test_run.py"] * 4 + ["live/test_faults.py"] * 2 + ["live/test_feeds.py"] * 3 + ["test_types.py"] * 3
+    tests = [f"tests/{file}::test_{n}[a::b]" for n, file in enumerate(files)]
+    shares, workers = guards.Shares(two, None), [Worker(), Worker()]
+    for worker in workers:
+        shares.add_node(worker)
+    for worker in workers:
+        shares.add_node_collection(worker, tests)
+    shares.schedule()
+    assert [worker.asked for worker in workers] == [[4, 5, 6, 7, 8], [0, 1, 2, 3]]
+    for index in range(4):
+        shares.mark_test_complete(workers[1], index)
+    assert workers[1].asked == [0, 1, 2, 3, 9, 10, 11]
