@@ -109,8 +109,12 @@ $(VENV)/.peers: requirements/peers.txt pyproject.toml | $(BIN)/python
 erase: $(VENV)/.dev
 	@$(BIN)/python -m coverage erase
 
+# The tracker's are compiled here: the processes that share the tests would do it once each, and traced, in twice the time.
 # Compiled code cannot be traced: the kernels' tests run once more as plain Python. Importing all the others takes longer.
+WARM_UP := from streamtrack.build import make_tracker as make; from streamtrack.params import TrackerParams as Params; \
+	[make(Params(mode=mode), 25.0).warm_up() for mode in ("time", "reference")]
 kernels: $(VENV)/.dev
+	$(BIN)/python -c '$(WARM_UP)'
 	NUMBA_DISABLE_JIT=1 $(BIN)/python -m coverage run -m pytest -k kernels \
 		$$(find tests -name 'test_*.py' -exec grep -l kernels {} +)
 
