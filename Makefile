@@ -24,7 +24,7 @@ define install
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench bench-tracker lint type fmt build clean erase kernels coverage try-wheel lock
+.PHONY: help demo test compiled check bench bench-tracker lint type fmt build clean erase kernels coverage try-wheel lock
 .NOTPARALLEL:
 
 help:  ## List the targets
@@ -67,8 +67,16 @@ demo: $(VENV)/.run  ## Run the main job into demo/: make demo [VIDEO=path] [STRI
 # One process for each core, but four at most, since each loads the whole suite: tests/conftest.py says how they share it.
 WORKERS ?= auto
 PYTHON_M := $(BIN)/python -m
-test: $(VENV)/.dev  ## Run the tests: make test [ARGS='-k name'] [WORKERS=0, which is all in one process]
+test: compiled  ## Run the tests: make test [ARGS='-k name'] [WORKERS=0, which is all in one process]
 	$(PYTHON_M) pytest --numprocesses $(WORKERS) --maxprocesses 4 $(ARGS)
+
+# Before the processes that share the tests would do it once each and, traced, in twice the time; and no live feed is kept
+# waiting for it.
+WARM_UP := from streamtrack import build, params, quality; from streamtrack.sources import _shrinking; \
+	quality.warm_up(); _shrinking.warm_up(); \
+	[build.make_tracker(params.TrackerParams(mode=mode), 25.0).warm_up() for mode in ("time", "reference")]
+compiled: $(VENV)/.dev
+	@$(BIN)/python -c '$(WARM_UP)'
 
 clean:  ## Remove everything that make made
 	rm -rf .venv .venv-peers build dist demo .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache
@@ -109,12 +117,8 @@ $(VENV)/.peers: requirements/peers.txt pyproject.toml | $(BIN)/python
 erase: $(VENV)/.dev
 	@$(BIN)/python -m coverage erase
 
-# The tracker's are compiled here: the processes that share the tests would do it once each, and traced, in twice the time.
 # Compiled code cannot be traced: the kernels' tests run once more as plain Python. Importing all the others takes longer.
-WARM_UP := from streamtrack.build import make_tracker as make; from streamtrack.params import TrackerParams as Params; \
-	[make(Params(mode=mode), 25.0).warm_up() for mode in ("time", "reference")]
 kernels: $(VENV)/.dev
-	$(BIN)/python -c '$(WARM_UP)'
 	NUMBA_DISABLE_JIT=1 $(BIN)/python -m coverage run -m pytest -k kernels \
 		$$(find tests -name 'test_*.py' -exec grep -l kernels {} +)
 
