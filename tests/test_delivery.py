@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from streamtrack import registry
 from streamtrack.api import Delivery
 from streamtrack.pipeline import Outlet, Plan, StagePipeline, Stages
 from streamtrack.testing.results import make_info
@@ -117,3 +120,14 @@ def test_a_slow_sink_of_a_live_feed_takes_no_frame_from_the_tracker() -> None:
     # A sink that held the run back would leave about a frame for each of its writes.
     assert tracked > 3 * len(slow.frames)
     assert sink.dropped == tracked - len(slow.frames)
+
+
+def test_sinks_of_records_wait_and_sinks_of_pictures_may_lose_some() -> None:
+    wishes = {name: getattr(registry.load("sinks", name), "when_full", None) for name in registry.names("sinks")}
+    lossy = {name for name, wish in wishes.items() if wish is None}
+    assert lossy == {"crops", "embeddings", "frames", "report", "video"}
+    assert {wish for name, wish in wishes.items() if name not in lossy} == {"wait"}
+    # As the page has it.
+    rows = (Path(__file__).parent.parent / "docs" / "live.md").read_text(encoding="utf-8").splitlines()
+    (row,) = (row for row in rows if row.startswith("| `when_full=drop`"))
+    assert set(re.findall(r"`(\w+)`", row.rpartition("live feeds")[2])) == lossy
