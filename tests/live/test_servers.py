@@ -120,7 +120,9 @@ def test_rtsp_trouble_that_a_client_may_sit_out(clips: Clips) -> None:
         server.set_size("160x96")
         seen += watch(GOP + 2)
         server.restart_timestamps()
-        seen += watch(5)
+        # On a busy machine, some frames of before are still on their way.
+        while min(np.diff(times)) > 0 and len(seen) < 100:
+            seen += watch(5)
         last = next(frames)
     assert seen == follow(first, len(seen))
     assert (last.width, last.height) == (160, 96)
