@@ -58,6 +58,9 @@ def pytest_configure(config: pytest.Config) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+_BEGUN = pytest.StashKey[bool]()
+
+
 class Shares(LoadFileScheduling):
     """How processes share the tests: file by file, since what a file's tests have in common is made once.
 
@@ -79,6 +82,10 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> Shares:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
+    if hasattr(item.config, "workerinput") and _BEGUN not in item.config.stash:
+        item.config.stash[_BEGUN] = True
+        if not item.nodeid.startswith(_LIVE):
+            os.nice(5)  # feeds keep their time, whatever is computed beside them
     for mark in item.iter_markers("requires"):
         message = missing(**mark.kwargs)
         if message and os.environ.get("CI"):
