@@ -209,11 +209,18 @@ def looping(clip: Path, output: Sequence[str], *, paced: bool = True) -> list[st
     return ["sh", "-c", script, "sh", *feed]
 
 
+_CONNECTED, _LISTENING = "01", "0A"  # include/net/tcp_states.h of Linux
+
+
 def is_listening(port: int) -> bool:
     """Return whether somebody listens on a TCP port, without connecting: some servers take one client only."""
-    wanted = f"{port:04X}"
-    lines = Path("/proc/net/tcp").read_text(encoding="ascii").splitlines()[1:]
-    return any(line.split()[1].endswith(f":{wanted}") and line.split()[3] == "0A" for line in lines)
+    return _LISTENING in _states(port)
+
+
+def _states(port: int) -> set[str]:
+    """Return the states of the sockets whose own port is ``port``."""
+    lines = [line.split() for line in Path("/proc/net/tcp").read_text(encoding="ascii").splitlines()[1:]]
+    return {line[3] for line in lines if line[1].endswith(f":{port:04X}")}
 
 
 class Server(ABC):
@@ -407,7 +414,9 @@ class FfmpegFeed(Server):
         output = ["-f", self.form, *self.arguments, self.target.format(port=self.port)]
         self._run(looping(self._clip, output, paced=self._paced))
         if self.listens:
-            self.wait_until_listening()
+            # A client that was waiting may be there before anybody looks; then it listens no more.
+            begun = {_LISTENING, _CONNECTED}
+            wait_for(lambda: bool(begun & _states(self.port)), f"ffmpeg does not serve on port {self.port}")
 
     def wait_until_listening(self) -> None:
         """Wait until a client can connect: at the start, and again once the one before has left."""
