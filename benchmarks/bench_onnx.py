@@ -1,20 +1,23 @@
 """The ONNX backend against a bare ONNX Runtime loop, its CPU use at 5 fps, and the work around a model against numpy.
 
-``python benchmarks/bench_onnx.py [MODEL ...] [--threads N] [--rounds N] [--seconds S]``. Models are paths; without any,
-those of the zoo that lie in the cache, else a small one made up. The bare loop is a session with ONNX Runtime's own
-defaults save for its threads, on the same graph; sessions take turns, with a pause in which threads that spin go to
-sleep, and the figure is the median of the ratios of rounds. It is there twice: with threads that spin for a moment
-while they wait, as ours do, and as is ONNX Runtime's default, for some 50 ms. Before and after the model: what
-``Detector`` takes, against the obvious numpy, on a picture of the input's size that is RGB already and a model's output
-that is made up.
+``python benchmarks/bench_onnx.py [MODEL ...] [--threads N] [--rounds N] [--seconds S] [--busy N]``. Models are paths;
+without any, those of the zoo that lie in the cache, else a small one made up. The bare loop is a session with ONNX
+Runtime's own defaults save for its threads, on the same graph; sessions take turns, with a pause in which threads that
+spin go to sleep, and the figure is the median of the ratios of rounds. It is there three times: with threads that spin
+for a moment while they wait, as ours do; as is ONNX Runtime's default, for some 50 ms; and with threads that never
+spin. Before and after the model: what ``Detector`` takes, against the obvious numpy, on a picture of the input's size
+that is RGB already and a model's output that is made up.
 """
 
 from __future__ import annotations
 
 import argparse
 import statistics
+import subprocess
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -31,12 +34,17 @@ from streamtrack.params import DetectorParams
 from streamtrack.testing.models import write_square_detector
 from streamtrack.types import Frame
 from streamtrack_onnx import OnnxBackend, graph
+from streamtrack_onnx.backend import SPIN_US
 
 SIDE = 640
 SETTLE_S = 0.15
 """Threads that spin go on for some 50 ms after a call, on the core that the other session would need."""
-SPIN_US = "50"
-"""How long ours spin."""
+WAITS = {
+    "same": {"spin_duration_us": SPIN_US},
+    "default": {},
+    "sleeping": {"allow_spinning": "0"},
+}
+"""How the threads of a bare session wait: as ours do, as ONNX Runtime has it, and without ever spinning."""
 STRIDES = (8, 16, 32)
 AUTO = ModelSpec(name="bench", head="auto")
 EVERY_SIZE = DetectorParams(min_size=0)
@@ -61,13 +69,13 @@ def median_ratio(ours: Callable[[], object], bare: Callable[[], object], rounds:
     return [*(statistics.median(column) for column in zip(*figures, strict=True)), ratio]
 
 
-def bare_session(model: Path, shape: tuple[int | None, ...], threads: int, *, spinning: bool) -> ort.InferenceSession:
-    """Return a session as ONNX Runtime makes it, with the input's shape that ours has."""
+def bare_session(model: Path, shape: tuple[int | None, ...], threads: int, waits: str) -> ort.InferenceSession:
+    """Return a session as ONNX Runtime makes it, with the input's shape that ours has, whose threads wait as told."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3  # models with unused weights warn of each, and how they run is the same
-    if not spinning:
-        options.add_session_config_entry("session.intra_op.spin_duration_us", SPIN_US)
+    for key, value in WAITS[waits].items():
+        options.add_session_config_entry(f"session.intra_op.{key}", value)
     named = tuple(side or name for side, name in zip(shape, ("batch", 3, "height", "width"), strict=True))
     return ort.InferenceSession(graph.rewrite(model, named), options, providers=["CPUExecutionProvider"])
 
@@ -94,8 +102,8 @@ def measure_model(model: Path, threads: int, rounds: int, calls: int, seconds: f
         return session.run(picture)
 
     row = {}
-    for kind, spinning in (("same", False), ("spinning", True)):
-        bare = bare_session(model, session.input_shape, threads, spinning=spinning)
+    for kind in WAITS:
+        bare = bare_session(model, session.input_shape, threads, kind)
 
         def theirs(bare: ort.InferenceSession = bare) -> object:
             return bare.run(None, {name: picture})
@@ -201,6 +209,18 @@ def measure_around(calls: int, faces: int) -> dict[str, tuple[float, float]]:
     return {"before": (medians[0], medians[1]), f"after, {faces} faces": (medians[2], medians[3])}
 
 
+@contextmanager
+def busy(processes: int) -> Iterator[None]:
+    """Keep other processes at work for as long as the block lasts."""
+    others = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(processes)]
+    try:
+        yield
+    finally:
+        for other in others:
+            other.kill()
+            other.wait()
+
+
 def models(folder: Path) -> list[Path]:
     """Return the detectors of the zoo that are in the cache, or one that is made up."""
     known = [config.model_dir() / ZOO[name].asset.filename for name in ("yunet", "centerface")]
@@ -214,11 +234,14 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--calls", type=int, default=40)
     parser.add_argument("--seconds", type=float, default=4)
+    parser.add_argument(
+        "--busy", type=int, default=0, metavar="N", help="keep so many other processes at work beside it"
+    )
     args = parser.parse_args()
     print(f"ONNX Runtime {ort.__version__}; ms a call, and % of a core at 5 fps")
-    names = ("ours", "same", "same ratio", "spinning", "spinning ratio", "cpu", "same cpu", "spinning cpu")
+    names = ["ours", *(f"{kind} ratio" for kind in WAITS), "cpu", *(f"{kind} cpu" for kind in WAITS)]
     print(f"{'model':20} threads  " + "  ".join(names))
-    with TemporaryDirectory() as folder:
+    with TemporaryDirectory() as folder, busy(args.busy):
         for model in args.models or models(Path(folder)):
             for threads in map(int, args.threads.split(",")):
                 row = measure_model(model, threads, args.rounds, args.calls, args.seconds)

@@ -20,7 +20,7 @@ from streamtrack_onnx.session import OnnxSession, first_line, is_out_of_memory
 
 _Shape = tuple[int | str | None, ...]
 _FATAL_ONLY = 4
-_SPIN_US = "50"
+SPIN_US = "50"
 """How long a thread waits awake for its next part. Measured on two cores: as fast as one that always does where cores
 are idle (a sleeping one is 1.16 times slower), the fastest where they are busy, and 6 % of a core at 5 fps (25 %)."""
 
@@ -180,7 +180,7 @@ def _session_options(threads: int, *, optimise: bool, record: bool) -> Any:
     # Within a call, threads are needed again after some microseconds, and waking one takes longer than waiting. Between
     # frames, spinning for ever as is the default burns a third of a core at 5 frames a second for nothing.
     options.add_session_config_entry("session.intra_op.allow_spinning", "1")
-    options.add_session_config_entry("session.intra_op.spin_duration_us", _SPIN_US)
+    options.add_session_config_entry("session.intra_op.spin_duration_us", SPIN_US)
     options.add_session_config_entry("session.inter_op.allow_spinning", "0")
     if record:
         options.add_session_config_entry(providers.RECORD_PLACEMENT, "1")
