@@ -359,6 +359,15 @@ def test_an_episode_of_squares_has_a_track_for_each_and_none_across_a_cut(tmp_pa
     assert max(len(track["bboxes_sampled"]) for track in found["tracks"]) <= 8
 
 
+def test_what_is_wrong_with_tracks_is_counted() -> None:
+    (passing,) = PASSING
+    shots = [Shot(0, 300, "one", 1), Shot(300, 600, "two", 2), Shot(600, 900, passing, 2)]
+    # One through the cut; one that begins 1 s after another has ended; one 3 s after it, which is another visit.
+    spans = [(0, 306), (300, 400), (302, 590), (430, 500), (600, 640), (730, 780)]
+    found = continuity([{"frame_span": span} for span in spans], shots, STRIDE)
+    assert found == Continuity(tracks=4, true=3, visits=2, across=1, broken=1, exact=2)
+
+
 def test_an_hour_is_made_of_the_same_packets(tmp_path: Path) -> None:
     size = (320, 192)
     write_episode(tmp_path / "e.mp4", square_clips(*size), size, 2, shot_s=(1, 1), preset="ultrafast")
