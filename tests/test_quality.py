@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,11 +14,17 @@ from hypothesis.extra import numpy as hnp
 
 from streamtrack import quality
 from streamtrack.models.alignment import FACE_POINTS
-from streamtrack.quality import assess, focus
+from streamtrack.quality import Quality, at_best, focus, shorter_side
+from streamtrack.testing.results import Box, make_frame
 from streamtrack.types import UInt8Array
 
+NONE = np.zeros((0, 2), np.float32)
 SIDES = st.integers(1, 90)
 PIXELS = hnp.arrays(np.uint8, st.tuples(SIDES, SIDES, st.just(3)))
+
+
+def assess(pixels: UInt8Array, score: float, keypoints: np.ndarray = NONE, side: float = 112.0) -> Quality:
+    return at_best(score, keypoints, side).seen(pixels)
 
 
 def photo(side: int, blur: float = 0.0, contrast: float = 90.0) -> UInt8Array:
@@ -52,22 +60,26 @@ def turned(yaw: float, pitch: float = 0.0, roll: float = 0.0) -> np.ndarray:
 @given(
     pixels=PIXELS,
     score=st.floats(width=32),
-    size=st.none() | st.floats(),
-    keypoints=st.none()
-    | hnp.arrays(np.float32, st.tuples(st.integers(0, 6), st.just(2)), elements=st.floats(width=32)),
+    side=st.floats(),
+    keypoints=hnp.arrays(np.float32, st.tuples(st.integers(0, 6), st.just(2)), elements=st.floats(width=32)),
 )
-def test_every_factor_is_a_share_and_the_total_their_product(
-    pixels: UInt8Array, score: float, size: float | None, keypoints: np.ndarray | None
+def test_every_factor_is_a_share_their_product_the_total_and_none_more_than_at_best(
+    pixels: UInt8Array, score: float, side: float, keypoints: np.ndarray
 ) -> None:
-    found = assess(pixels, score, keypoints, size)
-    assert all(0 <= value <= 1 for value in found)
-    assert found.total == found.sharpness * found.size * found.confidence * found.pose
+    best = at_best(score, keypoints, side)
+    found = best.seen(pixels)
+    for each in (best, found):
+        assert all(0 <= value <= 1 for value in each)
+        assert each.total == each.sharpness * each.size * each.confidence * each.pose
+    assert all(seen <= bound for seen, bound in zip(found, best, strict=True)), (
+        "to the last bit: who skips relies on it"
+    )
 
 
 @given(a=st.floats(0, 400), b=st.floats(0, 400), p=st.floats(0, 1), q=st.floats(0, 1))
 def test_a_larger_face_and_a_higher_score_are_worth_no_less(a: float, b: float, p: float, q: float) -> None:
     small, large = (
-        assess(photo(20), score, None, size) for size, score in zip(sorted((a, b)), sorted((p, q)), strict=True)
+        assess(photo(20), score, side=size) for size, score in zip(sorted((a, b)), sorted((p, q)), strict=True)
     )
     assert large.total >= small.total
 
@@ -129,8 +141,8 @@ def test_pose_falls_as_a_face_turns_away_but_not_as_it_tilts() -> None:
     assert {assess(photo(20), 1.0, turned(0, roll=roll) * 3 + 500).pose for roll in range(0, 360, 30)} == {1.0}
 
 
-@pytest.mark.parametrize("keypoints", [None, np.zeros((0, 2)), np.zeros((17, 2))])
-def test_without_the_five_points_of_a_face_pose_says_nothing(keypoints: np.ndarray | None) -> None:
+@pytest.mark.parametrize("keypoints", [np.zeros((0, 2)), np.zeros((17, 2))])
+def test_without_the_five_points_of_a_face_pose_says_nothing(keypoints: np.ndarray) -> None:
     assert assess(photo(20), 1.0, keypoints).pose == 1.0
 
 
@@ -195,6 +207,35 @@ def test_kernels_of_a_flat_picture_are_zero() -> None:
     assert quality.fineness(np.full((9, 7), 130.0, np.float32)) == 0.0
 
 
-def test_warming_up_compiles_what_a_crop_needs() -> None:
+def test_warming_up_calls_each_kernel_with_the_arrays_that_a_crop_gives_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another type or layout would be compiled anew, in the middle of a run."""
+    called: set[tuple[object, ...]] = set()
+
+    def spied(kernel: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arrays: np.ndarray) -> Any:
+            called.add((kernel, *((a.dtype, a.ndim, a.flags.c_contiguous, a.flags.writeable) for a in arrays)))
+            return kernel(*arrays)
+
+        return call
+
+    for name in ("shrink", "fineness"):
+        monkeypatch.setattr(quality, name, spied(getattr(quality, name)))
     quality.warm_up()
-    assert quality.shrink.signatures  # type: ignore[attr-defined]
+    warm = set(called)
+    assert assess(make_frame(0).crop((3.0, 5.0, 90.0, 80.0)), 0.9).sharpness > 0
+    assert called == warm
+    assert len(warm) == 2
+
+
+@pytest.mark.parametrize(
+    ("box", "side"),
+    [
+        ((10, 20, 50, 100), 40),
+        ((-30, 40, 40, 140), 40),
+        ((280, 100, 390, 200), 40),
+        ((10, 200, 190, 290), 40),
+        ((-90, 20, -10, 90), -10),
+    ],
+)
+def test_a_shorter_side_is_that_of_what_is_within_the_frame(box: Box, side: float) -> None:
+    assert shorter_side(np.array(box, np.float32), make_frame(0, width=320, height=240)) == side

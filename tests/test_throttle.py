@@ -93,7 +93,9 @@ def test_each_window_of_each_track_gives_its_best(moves: list[tuple[int, int, fl
         offer = Offer(track, clock, quality)
         history.append(offer)
         found += windows.over(clock)
-        outdone += windows.offer(track, clock, (quality, clock / 9), lambda offer=offer: offer)
+        rank = quality, clock / 9
+        outdone += windows.offer(track, clock, rank, lambda offer=offer: offer)
+        assert windows.beaten(track, rank), "by itself"
     found += windows.close()
     assert len(found) + outdone == len(history)
     assert sorted(found) == naive_windows(history, interval_ns)
@@ -103,7 +105,9 @@ def test_each_window_of_each_track_gives_its_best(moves: list[tuple[int, int, fl
 
 def test_what_is_worse_is_not_even_made() -> None:
     windows = Windows[str](100)
+    assert not windows.beaten(1, (0.0,))
     assert windows.offer(1, 0, (0.5, 0.1), lambda: "first") == 0
+    assert [windows.beaten(1, (0.5, other)) for other in (0.0, 0.1, 0.2)] == [True, True, False]
     assert windows.offer(1, 10, (0.5, 0.1), lambda: pytest.fail("made in vain")) == 1
     assert windows.offer(1, 20, (0.5, 0.2), lambda: "better") == 1
     assert windows.offer(1, 30, (0.9,), lambda: None) == 0, "nothing replaces nothing"

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from streamtrack.models.alignment import FACE_POINTS, fit
 from streamtrack.tracking import kernel
-from streamtrack.types import Float32Array, UInt8Array
+from streamtrack.types import Float32Array, Frame, UInt8Array
 
 SIDE: Final = 64
 """Sharpness is measured in a picture of this many px squared with the crop's aspect, whatever the crop's size."""
@@ -43,37 +43,52 @@ class Quality(NamedTuple):
     pose: float
     total: float
 
+    def seen(self, pixels: UInt8Array) -> Quality:
+        """Return the same with the sharpness of its picture, (h, w, 3) RGB at source resolution; the rest is as it was.
 
-def assess(
-    pixels: UInt8Array, score: float, keypoints: NDArray[Any] | None = None, box_size: float | None = None
-) -> Quality:
-    """Return what a crop is worth.
+        Sharpness is how fine the edges are, not how strong: the energy of the picture's Laplacian over that of its
+        gradient (two of the focus measures in Pertuz et al.: "Analysis of focus measure operators for
+        shape-from-focus", 2013; the quotient is the mean square frequency of the gradient). It depends neither on
+        brightness nor on contrast, and no blur raises it.
+        """
+        sharpness = _up_to_one(focus(pixels) / _SHARP)
+        return self._replace(sharpness=sharpness, total=sharpness * self.size * self.confidence * self.pose)
 
-    Sharpness is how fine the edges are, not how strong: the energy of the picture's Laplacian over that of its gradient
-    (two of the focus measures in Pertuz et al.: "Analysis of focus measure operators for shape-from-focus", 2013; the
-    quotient is the mean square frequency of the gradient). It depends neither on brightness nor on contrast, and no
-    blur raises it. Size is the square root of the face's shorter side over 112 px, confidence the score over 0.9, and
-    pose how much of the keypoints a frontal face explains (``models.alignment.fit``): 1 up to about 30 degrees from the
-    camera, 0.7 at 45, 0 from 60 on, at any tilt.
+    def rounded(self) -> dict[str, float]:
+        """Return it as records have it."""
+        return {name: round(value, 4) for name, value in self._asdict().items()}
+
+
+def at_best(score: float, keypoints: NDArray[Any], side: float) -> Quality:
+    """Return what a picture of a detection is worth if it is sharp; no pixel is looked at.
+
+    Whatever is ``seen`` in it then, no number becomes larger: one that is not good enough at best need not be cut out.
+
+    Size is the square root of the face's shorter side over 112 px, confidence the score over 0.9, and pose how much of
+    the keypoints a frontal face explains (``models.alignment.fit``): 1 up to about 30 degrees from the camera, 0.7 at
+    45, 0 from 60 on, at any tilt.
 
     Args:
-        pixels: (h, w, 3) RGB at source resolution.
         score: of the detection, in [0, 1].
-        keypoints: (K, 2) x y px, wherever their origin is; where they are not the five of a face (None, K not 5), pose
-            is 1.
-        box_size: shorter side of the detection's box in source px; None for that of ``pixels``.
+        keypoints: (K, 2) x y px, wherever their origin is; where they are not the five of a face, pose is 1.
+        side: ``shorter_side`` of its box, in source px.
     """
-    side = min(pixels.shape[:2]) if box_size is None else box_size
-    sharpness = _up_to_one(focus(pixels) / _SHARP)
     size = math.sqrt(_up_to_one(side / _FULL_SIDE_PX))
     confidence = _up_to_one(score / _FULL_SCORE)
-    pose = 1.0 if keypoints is None or len(keypoints) != len(FACE_POINTS) else _frontal(keypoints)
-    return Quality(sharpness, size, confidence, pose, sharpness * size * confidence * pose)
+    pose = 1.0 if len(keypoints) != len(FACE_POINTS) else _frontal(keypoints)
+    return Quality(1.0, size, confidence, pose, size * confidence * pose)
+
+
+def shorter_side(box: NDArray[Any], frame: Frame) -> float:
+    """Return the shorter side of what of ``box`` is within ``frame``, in px; 0 or less where nothing is."""
+    x0, y0, x1, y1 = (float(v) for v in box)
+    return min(min(x1, frame.width) - max(x0, 0.0), min(y1, frame.height) - max(y0, 0.0))
 
 
 def warm_up() -> None:
     """Compile the kernels, or load them from the disk."""
-    focus(np.zeros((1, 1, 3), np.uint8))
+    # Black above white: of a blank picture not all is measured.
+    focus(np.array([[[0] * 3], [[255] * 3]], np.uint8))
 
 
 def focus(pixels: UInt8Array) -> float:

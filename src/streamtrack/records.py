@@ -1,8 +1,7 @@
 """The records of a run as they are written: one struct per kind of JSON object, all with a ``schema_version``.
 
-Boxes are ``x0 y0 x1 y1`` in px of the source frame, times are seconds of media from the start of the stream. A
-float32 is
-written in the shortest form that reads back as the same float32, so the records hold exactly what the run computed.
+Boxes are ``x0 y0 x1 y1`` in px of the source frame, times are seconds of media from the start of the stream. A float32
+is written in the shortest form that reads back as the same float32, so the records hold exactly what the run computed.
 """
 
 from __future__ import annotations
@@ -123,8 +122,8 @@ class FaceRecord(msgspec.Struct, frozen=True, kw_only=True):
     """x y px per keypoint; empty where the model has none."""
     aligned: bool
     """Whether the picture was brought upright by its landmarks; if not, it is the box with what is around it."""
-    quality: float
-    """Sharpness, size, confidence and pose together, 0 to 1; its weight in the track's mean."""
+    quality: Mapping[str, float]
+    """As ``CropRecord`` has it; ``total`` is its weight in the track's mean."""
     crop: str | None
     """The picture that the model saw, as a path from the run's folder; None where they are not saved."""
     time_utc: str | msgspec.UnsetType = msgspec.UNSET
@@ -138,29 +137,12 @@ class TrackVectorRecord(msgspec.Struct, frozen=True, kw_only=True):
     track_id: int
     faces: int
     """Rows of ``faces.npy`` in its mean."""
-    quality: float
+    quality: Mapping[str, float]
     """Of the best of them."""
     frame_idx: int
     """Of the best of them."""
     crop: str | None
     """Of the best of them; None where pictures are not saved."""
-
-
-def face_record(result: Result, track: int, quality: float, *, aligned: bool, crop: str | None) -> FaceRecord:
-    """Return the record of the picture of row ``track`` of ``result.tracks``, which has a detection in this frame."""
-    frame, detections, row = result.frame, result.detections, int(result.tracks.rows[track])
-    return FaceRecord(
-        track_id=int(result.tracks.ids[track]),
-        frame_idx=frame.index,
-        ts_s=frame.ts_s,
-        bbox=shortest(detections.boxes[row]),
-        conf=shortest(detections.scores[row : row + 1])[0],
-        landmarks=shortest(detections.keypoints[row]),
-        aligned=aligned,
-        quality=round(quality, 4),
-        crop=crop,
-        time_utc=_utc(frame),
-    )
 
 
 def shortest(values: NDArray[np.float32]) -> list[Any]:
@@ -230,18 +212,30 @@ def detection_records(result: Result) -> Iterator[DetectionRecord]:
 
 def crop_record(result: Result, row: int, track_id: int, quality: Mapping[str, float]) -> CropRecord:
     """Return the record of a picture of the detection in ``row`` of ``result``."""
+    path = f"crops/{track_id:06d}/{result.frame.index:08d}.jpg"
+    return CropRecord(**_pictured(result, row, track_id, quality), path=path)
+
+
+def face_record(
+    result: Result, row: int, track_id: int, quality: Mapping[str, float], *, aligned: bool, crop: str | None
+) -> FaceRecord:
+    """Return the record of an embedded picture of the detection in ``row`` of ``result``."""
+    return FaceRecord(**_pictured(result, row, track_id, quality), aligned=aligned, crop=crop)
+
+
+def _pictured(result: Result, row: int, track_id: int, quality: Mapping[str, float]) -> dict[str, Any]:
+    """Return what the records of all pictures of tracks have."""
     detections, frame = result.detections, result.frame
-    return CropRecord(
-        track_id=track_id,
-        frame_idx=frame.index,
-        ts_s=frame.ts_s,
-        bbox=shortest(detections.boxes[row]),
-        conf=shortest(detections.scores[row : row + 1])[0],
-        landmarks=shortest(detections.keypoints[row]),
-        quality=quality,
-        path=f"crops/{track_id:06d}/{frame.index:08d}.jpg",
-        time_utc=_utc(frame),
-    )
+    return {
+        "track_id": track_id,
+        "frame_idx": frame.index,
+        "ts_s": frame.ts_s,
+        "bbox": shortest(detections.boxes[row]),
+        "conf": shortest(detections.scores[row : row + 1])[0],
+        "landmarks": shortest(detections.keypoints[row]),
+        "quality": quality,
+        "time_utc": _utc(frame),
+    }
 
 
 class _Life:

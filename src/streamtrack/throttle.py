@@ -96,6 +96,11 @@ class Windows(Generic[T]):
             [track for track, window in self._open.items() if pts_ns - window.opened_ns >= self.interval_ns]
         )
 
+    def beaten(self, track_id: int, rank: tuple[float, ...]) -> bool:
+        """Tell whether the track's window holds something at least as good: an offer of this rank would be outdone."""
+        window = self._open.get(track_id)
+        return window is not None and rank <= window.rank
+
     def offer(self, track_id: int, pts_ns: int, rank: tuple[float, ...], make: Callable[[], T | None]) -> int:
         """Offer what ``make`` returns; it is called only if it would be the best so far.
 
@@ -110,9 +115,9 @@ class Windows(Generic[T]):
         Returns:
             How many were outdone: 1 if this one or the one before it goes for good, else 0.
         """
-        window = self._open.get(track_id)
-        if window and rank <= window.rank:
+        if self.beaten(track_id, rank):
             return 1
+        window = self._open.get(track_id)
         if (best := make()) is None:
             return 0
         self._open[track_id] = _Window(window.opened_ns if window else pts_ns, rank, best)

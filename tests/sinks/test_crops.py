@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from streamtrack.api import Sink
 from streamtrack.errors import ConfigError, SinkError
 from streamtrack.models.alignment import FACE_POINTS
-from streamtrack.quality import assess
+from streamtrack.quality import at_best
 from streamtrack.records import CropRecord
 from streamtrack.sinks.crops import CropsSink
 from streamtrack.testing.results import ArrayPicture, Box, make_frame, make_info, make_result
@@ -194,8 +194,8 @@ def test_a_line_of_the_index_tells_all_of_a_crop(tmp_path: Path) -> None:
     assert record.conf == pytest.approx(0.9)
     assert record.time_utc == "2025-11-24T16:00:00.500Z"
     assert np.array_equal(np.array(record.landmarks, np.float32), result.detections.keypoints[0])
-    quality = assess(result.frame.crop(BOX), record.conf, result.detections.keypoints[0], 40.0)
-    assert record.quality == {name: round(value, 4) for name, value in quality._asdict().items()}
+    quality = at_best(record.conf, result.detections.keypoints[0], 40.0).seen(result.frame.crop(BOX))
+    assert record.quality == quality.rounded()
     assert (tmp_path / record.path).is_file()
     assert b"time_utc" not in msgspec.json.encode(msgspec.structs.replace(record, time_utc=msgspec.UNSET))
 

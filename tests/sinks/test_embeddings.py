@@ -18,6 +18,7 @@ import simplejpeg
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from streamtrack import quality
 from streamtrack.api import Sink, Tensors
 from streamtrack.errors import ConfigError, InferenceError, ModelLoadError, SinkError
 from streamtrack.models.embedder import EMBEDDINGS, Embedder
@@ -115,10 +116,11 @@ def feed(sink: EmbeddingsSink, results: Iterable[Result]) -> None:
 def scored(monkeypatch: pytest.MonkeyPatch) -> None:
     """The quality of a picture is the detector's score and nothing else, so that a test can say it."""
 
-    def score_alone(pixels: np.ndarray, score: float, keypoints: np.ndarray, side: float) -> Quality:
+    def score_alone(score: float, keypoints: np.ndarray, side: float) -> Quality:
         return Quality(1, 1, score, 1, score)
 
-    monkeypatch.setattr(embeddings, "assess", score_alone)
+    monkeypatch.setattr(embeddings, "at_best", score_alone)
+    monkeypatch.setattr(quality, "focus", lambda pixels: 1.0)
 
 
 def one(index: int, score: float = 0.9, track: int = 1, **more: Any) -> Result:
@@ -131,15 +133,56 @@ def test_the_best_picture_of_each_window_is_embedded(tmp_path: Path) -> None:
     scores = {3: 0.9, 7: 0.95, 9: 0.95, 10: 0.8, 11: 0.85, 24: 0.6, 25: 0.7}
     found = run(tmp_path, [one(n, scores.get(n, 0.5)) for n in range(28)], make_sink(every_frames=10))
     assert found.rows == [(7, 1), (11, 1), (25, 1)]
-    assert [record.quality for record in found.face_records] == [0.95, 0.85, 0.7]
+    assert [record.quality["total"] for record in found.face_records] == [0.95, 0.85, 0.7]
 
 
 def test_of_faces_in_profile_the_best_picture_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """They have no quality, all alike."""
-    profile = {n: Quality(0.2 + 0.1 * (n == 3), 1, 0.9, 0, 0) for n in range(6)}
-    qualities = iter(profile.values())
-    monkeypatch.setattr(embeddings, "assess", lambda *_: next(qualities))
+    sharpness = iter([0.2, 0.2, 0.2, 0.3, 0.2, 0.2])
+    monkeypatch.setattr(embeddings, "warm_up", lambda: None)
+    monkeypatch.setattr(embeddings, "at_best", lambda *_: Quality(1, 1, 0.9, 0, 0))
+    monkeypatch.setattr(quality, "focus", lambda pixels: next(sharpness))
     assert run(tmp_path, [one(n) for n in range(6)]).rows == [(3, 1)]
+
+
+def blurry(index: int, block: int) -> Frame:
+    """Blocks of noise: the larger they are, the less sharp; 0 is blank."""
+    noise = np.random.default_rng(index).integers(0, 256, (240, 320), np.uint8)
+    grey = np.kron(noise[: 240 // block, : 320 // block], np.ones((block, block), np.uint8)) if block else noise * 0
+    return replace(make_frame(index), picture=ArrayPicture(np.repeat(grey[..., None], 3, axis=2)))
+
+
+def test_pictures_that_cannot_win_are_not_looked_at_and_nothing_else_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    random = np.random.default_rng(5)
+    results = []
+    for n in range(60):
+        boxes = [(1, (40.0, 40.0, 70.0 + 10 * random.integers(0, 6), 150.0)), (2, OTHER), (3, (-50.0, 0.0, -9.0, 80.0))]
+        frame = blurry(n, int(random.choice([0, 1, 8, 16, 40])))
+        results.append(make_result(frame, boxes, score=random.uniform(0.2, 1), keypoints=5 * (n < 30)))
+    monkeypatch.setattr(embeddings, "warm_up", lambda: None)
+    looked: list[int] = []
+    measured = quality.focus
+    monkeypatch.setattr(quality, "focus", lambda pixels: looked.append(1) or measured(pixels))
+
+    def outcome(name: str) -> tuple[dict[str, bytes], dict[str, int], int]:
+        looked.clear()
+        sink = make_sink(every_frames=12)
+        run(tmp_path / name, results, sink)
+        folder = tmp_path / name
+        files = {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+        return files, dict(sink.counts()), len(looked)
+
+    *found, few = outcome("skipping")
+    # Whoever hopes for endless sharpness looks at everything.
+    at_best = embeddings.at_best
+    hopeful = {"sharpness": np.inf, "total": np.inf}
+    monkeypatch.setattr(embeddings, "at_best", lambda *face: at_best(*face)._replace(**hopeful))
+    *expected, all_of_them = outcome("looking")
+    assert found == expected
+    assert all_of_them == found[1]["pictures"] == 180
+    assert few < 0.8 * all_of_them
 
 
 @pytest.mark.usefixtures("scored")
@@ -194,7 +237,7 @@ def test_each_row_has_its_line_and_its_picture(tmp_path: Path) -> None:
         assert record.crop is not None
         pixels = simplejpeg.decode_jpeg((tmp_path / record.crop).read_bytes())
         assert np.abs(pixels.astype(int) - embedder.shown(prepared)).mean() < 8
-        assert 0 <= record.quality <= 1
+        assert 0 <= record.quality["total"] <= 1
 
 
 def test_pictures_of_faces_can_be_left_out(tmp_path: Path) -> None:
@@ -217,36 +260,37 @@ def test_a_track_is_the_mean_of_its_faces_by_quality(tmp_path: Path) -> None:
     scores = itertools.cycle([0.3, 0.8, 0.9, 0.5])
     results = [make_result(make_frame(n), [(4, BOX), (2, OTHER)], score=next(scores)) for n in range(0, 20, 5)]
     found = run(tmp_path, results, make_sink(every_frames=5))
-    assert [(r.track_id, r.faces, r.quality, r.frame_idx) for r in found.track_records] == [
+    assert [(r.track_id, r.faces, r.quality["total"], r.frame_idx) for r in found.track_records] == [
         (2, 4, 0.9, 10), (4, 4, 0.9, 10),
     ]  # fmt: skip
     assert found.track_records[0].crop == "faces/000002/00000010.jpg"
     for vector, record in zip(found.tracks, found.track_records, strict=True):
         rows = [n for n, face in enumerate(found.face_records) if face.track_id == record.track_id]
-        weights = np.array([found.face_records[n].quality for n in rows])
+        weights = np.array([found.face_records[n].quality["total"] for n in rows])
         mean = (weights[:, None] * found.faces[rows]).sum(axis=0)
         np.testing.assert_allclose(vector, mean / np.linalg.norm(mean), atol=1e-6)
 
 
-@pytest.mark.parametrize("quality", [0.0, 0.5])
-def test_vectors_that_cancel_each_other_out_give_the_best_one(quality: float) -> None:
+@pytest.mark.parametrize("total", [0.0, 0.5])
+def test_vectors_that_cancel_each_other_out_give_the_best_one(total: float) -> None:
     mean = embeddings._Mean(2)
-    record = run_record(quality)
+    record = run_record(total)
     for vector in ([1.0, 0.0], [-1.0, 0.0]):
         mean.add(record, np.array(vector, np.float32))
     assert mean.vector().tolist() == [1, 0]
 
 
-def run_record(quality: float) -> FaceRecord:
+def run_record(total: float) -> FaceRecord:
     return FaceRecord(
-        track_id=1, frame_idx=0, ts_s=0, bbox=[], conf=1, landmarks=[], aligned=False, quality=quality, crop=None
-    )
+        track_id=1, frame_idx=0, ts_s=0, bbox=[], conf=1, landmarks=[], aligned=False, quality={"total": total},
+        crop=None,
+    )  # fmt: skip
 
 
 def test_pictures_of_no_quality_still_make_a_track(tmp_path: Path) -> None:
     blank = Frame(0, 0, 320, 240, ArrayPicture(np.full((240, 320, 3), 200, np.uint8)))
     found = run(tmp_path, [make_result(blank, [(1, BOX)])])
-    assert [record.quality for record in found.face_records] == [0]
+    assert [record.quality["total"] for record in found.face_records] == [0]
     assert np.linalg.norm(found.tracks[0]) == pytest.approx(1, abs=1e-6)
 
 
@@ -444,3 +488,4 @@ def test_records_are_plain_json(tmp_path: Path) -> None:
     ]  # fmt: skip
     index = json.loads((tmp_path / "tracks_index.jsonl").read_text())
     assert list(index) == ["schema_version", "track_id", "faces", "quality", "frame_idx", "crop"]
+    assert list(index["quality"]) == list(line["quality"]) == ["sharpness", "size", "confidence", "pose", "total"]

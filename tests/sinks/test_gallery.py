@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from streamtrack.quality import assess
+from streamtrack.quality import at_best
 from streamtrack.sinks import _gallery
 from streamtrack.sinks._gallery import KEPT_THUMBNAILS, THUMBNAIL, Course, Cuts, Gallery, Story
 from streamtrack.testing.results import make_frame, make_result
@@ -95,7 +95,7 @@ def test_quality_is_that_of_the_crops() -> None:
     gallery.end()
     (thumbnail,) = gallery.stories()[0].thumbnails
     side = min(BOX[2] - BOX[0], BOX[3] - BOX[1])
-    expected = assess(result.frame.crop(BOX), 0.9, result.detections.keypoints[0], side).total
+    expected = at_best(0.9, result.detections.keypoints[0], side).seen(result.frame.crop(BOX)).total
     assert thumbnail.quality == pytest.approx(expected)
 
 

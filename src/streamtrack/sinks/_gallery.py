@@ -12,9 +12,8 @@ import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from streamtrack.quality import assess
+from streamtrack.quality import at_best, shorter_side
 from streamtrack.sinks._keeping import Keeper
-from streamtrack.sinks.crops import shorter_side
 from streamtrack.throttle import Throttle
 from streamtrack.types import CONFIRMED, Frame, Result
 
@@ -271,7 +270,7 @@ def _quality(result: Result, row: int, score: float) -> float:
     box, frame = result.detections.boxes[row], result.frame
     size = shorter_side(box, frame)
     # Motion and detectors both give boxes wholly outside the picture.
-    return assess(frame.crop(box), score, result.detections.keypoints[row], size).total if size > 0 else 0.0
+    return at_best(score, result.detections.keypoints[row], size).seen(frame.crop(box)).total if size > 0 else 0.0
 
 
 def _picture(frame: Frame, box: NDArray[np.float32]) -> bytes:

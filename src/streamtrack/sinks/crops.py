@@ -8,15 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
 from streamtrack.errors import ConfigError
 from streamtrack.params import CropParams
-from streamtrack.quality import Quality, assess, warm_up
+from streamtrack.quality import at_best, shorter_side, warm_up
 from streamtrack.records import CropRecord, crop_record
 from streamtrack.sinks._files import check_quality, make_folder, run_folder, translating, write_jpeg
 from streamtrack.sinks._keeping import Keeper
@@ -135,12 +134,12 @@ class CropsSink:
         if not size > self._params.min_size:
             return "too_small"
         # Without the padding: what is around a face says nothing about it.
-        quality = assess(frame.crop(box), score, detections.keypoints[row], size)
+        quality = at_best(score, detections.keypoints[row], size).seen(frame.crop(box))
         if quality.sharpness == 0:
             return "blank"
         if quality.total < self._params.min_quality:
             return "low_quality"
-        return self._keep(crop_record(result, row, track, _rounded(quality)), quality.total, frame)
+        return self._keep(crop_record(result, row, track, quality.rounded()), quality.total, frame)
 
     def _keep(self, record: CropRecord, quality: float, frame: Frame) -> str:
         track = record.track_id
@@ -177,13 +176,3 @@ def _checked(**values: float) -> CropParams:
         reason, _, path = str(error).partition(" - at `$.")
         name = path.rstrip("`")
         raise ConfigError(f"Option crops.{name} = {values.get(name)} does not fit: {reason}.") from error
-
-
-def shorter_side(box: NDArray[Any], frame: Frame) -> float:
-    """Return the shorter side of what of ``box`` is within ``frame``, in px; 0 or less where nothing is."""
-    x0, y0, x1, y1 = (float(v) for v in box)
-    return min(min(x1, frame.width) - max(x0, 0.0), min(y1, frame.height) - max(y0, 0.0))
-
-
-def _rounded(quality: Quality) -> dict[str, float]:
-    return {name: round(value, 4) for name, value in quality._asdict().items()}

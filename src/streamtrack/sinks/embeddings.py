@@ -9,11 +9,10 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from streamtrack.models.embedder import Embedder, Prepared, unit
-from streamtrack.quality import assess, warm_up
+from streamtrack.quality import Quality, at_best, shorter_side, warm_up
 from streamtrack.records import FaceRecord, TrackVectorRecord, face_record
 from streamtrack.sinks._files import check_not_negative, check_quality, make_folder, run_folder, write_jpeg
 from streamtrack.sinks._table import VectorTable
-from streamtrack.sinks.crops import shorter_side
 from streamtrack.throttle import Windows, interval_ns
 from streamtrack.types import CONFIRMED, NS_PER_S, Float32Array, Result, RunInfo
 
@@ -42,9 +41,10 @@ class _Mean:
         self.best_vector = np.zeros(dimension, np.float32)
 
     def add(self, record: FaceRecord, vector: Float32Array) -> None:
-        self.weighted += max(record.quality, _LEAST_WEIGHT) * vector.astype(np.float64)
+        quality = record.quality["total"]
+        self.weighted += max(quality, _LEAST_WEIGHT) * vector.astype(np.float64)
         self.faces += 1
-        if self.best is None or record.quality > self.best.quality:
+        if self.best is None or quality > self.best.quality["total"]:
             self.best, self.best_vector = record, vector
 
     def vector(self) -> Float32Array:
@@ -159,8 +159,13 @@ class EmbeddingsSink:
         frame, detections, row = result.frame, result.detections, int(result.tracks.rows[i])
         track = int(result.tracks.ids[i])
         box, keypoints = detections.boxes[row], detections.keypoints[row]
-        # As that of crops, so that the same picture has the same quality in both.
-        quality = assess(frame.crop(box), float(detections.scores[row]), keypoints, shorter_side(box, frame))
+        self._counts["pictures"] += 1
+        expected = at_best(float(detections.scores[row]), keypoints, shorter_side(box, frame))
+        if self._windows.beaten(track, _rank(expected)):
+            # However sharp it is: most are seen only to be outdone, and pixels are what costs.
+            self._counts["outdone"] += 1
+            return
+        quality = expected.seen(frame.crop(box))
 
         def make() -> _Face | None:
             prepared = self._loaded.prepare((frame, box, keypoints))
@@ -168,12 +173,10 @@ class EmbeddingsSink:
                 self._counts["unseen"] += 1
                 return None
             crop = self._crop_path(track, frame.index) if self._save_faces else None
-            return _Face(face_record(result, i, quality.total, aligned=prepared.aligned, crop=crop), prepared)
+            record = face_record(result, row, track, quality.rounded(), aligned=prepared.aligned, crop=crop)
+            return _Face(record, prepared)
 
-        # Faces in profile have no quality, and yet the sharpest shall be taken.
-        rank = quality.total, quality.sharpness * quality.size * quality.confidence
-        self._counts["pictures"] += 1
-        self._counts["outdone"] += self._windows.offer(track, frame.pts_ns, rank, make)
+        self._counts["outdone"] += self._windows.offer(track, frame.pts_ns, _rank(quality), make)
 
     @property
     def _loaded(self) -> Embedder:
@@ -238,6 +241,11 @@ class EmbeddingsSink:
         done = [(track, self._means.pop(track)) for track in tracks if track in self._means]
         if done:
             self._tracks.append(np.stack([mean.vector() for _, mean in done]), [_record(*each) for each in done])
+
+
+def _rank(quality: Quality) -> tuple[float, float]:
+    # Faces in profile have no quality, and yet the sharpest shall be taken.
+    return quality.total, quality.sharpness * quality.size * quality.confidence
 
 
 def _order(face: _Face) -> tuple[int, int]:
