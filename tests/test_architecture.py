@@ -145,7 +145,7 @@ MAY_IMPORT = {
         "errors",
         lazily="streamtrack benching build catalogue config consequences demo doctor evaluation explaining fetch "
         "folder inspecting linting metrics models params schema quantizing registry retracking sources.sampling tape "
-        "tapefile types msgspec rich",
+        "tapefile types units msgspec rich",
     ),
     "cli.engines": Row("errors", lazily="cli config models opening registry"),
     "cli._export": Row("errors", lazily="api config fetch models params registry"),

@@ -130,6 +130,7 @@ def test_a_profile_of_the_users_own_hides_a_shipped_one(tmp_path: Path) -> None:
         ({"source.strid": 2}, ["source.strid", "command line", "Did you mean 'source.stride'?"]),
         ({"sauce.stride": 2}, ["no section 'sauce'", "Did you mean 'source.stride'?"]),
         ({"source": 2}, ["Unknown setting 'source'"]),
+        ({"min_size": 24}, ["Did you mean 'detector.min_size' or 'crops.min_size'?"]),
         ({"source.stride": 0}, ["source.stride = 0", "command line", "it must be 1 or more"]),
         ({"source.stride": "fast"}, ["source.stride = 'fast'", "it must be a whole number"]),
         ({"tracker.match_thresh": 1.5}, ["tracker.match_thresh = 1.5", "it must be 0 to 1."]),
@@ -242,6 +243,10 @@ def test_thread_pools_of_libraries_are_held_small_unless_the_user_says_otherwise
     for name in (*names, "STREAMTRACK_POOLS"):
         monkeypatch.setenv(name, "")  # so that what is set here is taken back
     monkeypatch.setenv("MKL_NUM_THREADS", "1")
+    # Libraries look once, as they load.
+    assert config.limit_library_threads(2) == {}
+    assert os.environ["OMP_NUM_THREADS"] == ""
+    monkeypatch.delitem(sys.modules, "numpy")
     assert config.limit_library_threads(2) == dict.fromkeys(names - {"MKL_NUM_THREADS"}, "2")
     assert (os.environ["OMP_NUM_THREADS"], os.environ["MKL_NUM_THREADS"]) == ("2", "1")
     # What was set here is not the user's wish, in this process and in its children.

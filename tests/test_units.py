@@ -49,8 +49,10 @@ def test_what_is_read(text: str, unit: str, expected: float) -> None:
         ("2s", "frames looked at", "'s' does not measure it: it is a number of frames looked at"),
         ("64 pixls", "px", "'pixls' is no unit for it. Did you mean 'pixels'? It is a length in pixels, in px"),
         ("8 px", "", "'px' does not measure it: it is a plain number or a percentage"),
-        ("fast", "fps", "it must be a number of fps"),
-        ("", "s", "it must be a number of s"),
+        ("fast", "fps", "it must be a rate, in fps or /min"),
+        ("", "s", "it must be a time, in ms, s, min or h"),
+        ("many", "source frames", "it must be a number of source frames"),
+        ("many", "", "it must be a number"),
         ("2,5s", "s", "',5s' is no unit for it"),
     ],
 )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -94,7 +95,9 @@ def _known(given: layers.Given) -> catalogue.Setting:
         if section in known
         else f"There is no section '{section}'; sections are {', '.join(known)}."
     )
-    meant = did_you_mean(given.key, catalogue.settings())
+    # Without its section, any of that name may be meant.
+    same = [f"'{key}'" for key, each in catalogue.settings().items() if each.name == given.key]
+    meant = f" Did you mean {' or '.join(same)}?" if same else did_you_mean(given.key, catalogue.settings())
     raise ConfigError(f"Unknown setting '{given.key}' ({given.place}).{meant} {where}")
 
 
@@ -252,7 +255,8 @@ def thread_variables() -> dict[str, str]:
 def limit_library_threads(threads: int) -> dict[str, str]:
     """Hold the thread pools of numerical libraries to ``threads``, and return the environment variables set for it.
 
-    OpenMP, OpenBLAS, MKL, Accelerate, numexpr and numba read them as they load, so this comes before numpy is imported.
+    OpenMP, OpenBLAS, MKL, Accelerate, numexpr and numba read them as they load, so this comes before numpy is imported;
+    where it is already, nothing is done.
     What the user has set to less stays. streamtrack computes on threads of its own, and a second pool beside them only
     costs. What is set here is noted in the environment too: neither this process nor a child takes it for the user's
     wish.
@@ -260,6 +264,8 @@ def limit_library_threads(threads: int) -> dict[str, str]:
     Args:
         threads: how many; 0 for one where the user says nothing.
     """
+    if "numpy" in sys.modules:
+        return {}
     given = {name: _users(os.environ).get(name, "") for name in _POOL_VARIABLES}
     more = {name for name, value in given.items() if value.isdecimal() and int(value) > threads > 0}
     added = {name: str(max(threads, 1)) for name, value in given.items() if not value or name in more}

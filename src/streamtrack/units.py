@@ -12,10 +12,8 @@ _NUMBER = re.compile(r"\s*([+-]?(?:\d[\d_]*\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*(.*
 
 
 class _Unit(NamedTuple):
-    what: str
-    """What it measures, after "a number of" or alone."""
-    shown: str
-    """What may be written, for people."""
+    wanted: str
+    """What a value is, and what may be written, for people."""
     spellings: dict[str, Fraction]
     """What may be written, in lower case, and how many of the unit it is."""
 
@@ -37,15 +35,15 @@ _PER_SECOND = {
 
 
 def _frames(name: str) -> _Unit:
-    return _Unit(name, "frames", dict.fromkeys((*_FRAMES, name), _ONE))
+    return _Unit(f"a number of {name}", dict.fromkeys((*_FRAMES, name), _ONE))
 
 
 _UNITS = {
-    "": _Unit("a plain number", "%", {"%": Fraction(1, 100), "percent": Fraction(1, 100)}),
-    "s": _Unit("a time", "ms, s, min or h", _SECONDS),
-    "px": _Unit("a length in pixels", "px", dict.fromkeys(("px", "pixel", "pixels"), _ONE)),
-    "px^2": _Unit("an area in pixels", "px^2", dict.fromkeys(("px^2", "px2", "px²", "square pixels"), _ONE)),
-    "fps": _Unit("a rate", "fps or /min", _PER_SECOND),
+    "": _Unit("a plain number or a percentage", {"%": Fraction(1, 100), "percent": Fraction(1, 100)}),
+    "s": _Unit("a time, in ms, s, min or h", _SECONDS),
+    "px": _Unit("a length in pixels, in px", dict.fromkeys(("px", "pixel", "pixels"), _ONE)),
+    "px^2": _Unit("an area in pixels, in px^2", dict.fromkeys(("px^2", "px2", "px²", "square pixels"), _ONE)),
+    "fps": _Unit("a rate, in fps or /min", _PER_SECOND),
     **{name: _frames(name) for name in ("source frames", "frames looked at", "processed frames")},
 }
 """By the name that ``Meta(extra={"unit": ...})`` gives; without one a number may be a percentage."""
@@ -74,8 +72,8 @@ def read_number(text: str, unit: str, *, whole: bool = False) -> float:
     """
     match = _NUMBER.fullmatch(text)
     if match is None:
-        noun = "a whole number" if whole else "a number"
-        raise ValueError(f"it must be {noun}" + (f" of {unit}" if unit else ""))
+        plain = "a whole number" if whole else "a number"
+        raise ValueError(f"it must be {_UNITS[unit].wanted if unit else plain}")
     number, written = float(match[1]), " ".join(match[2].split())
     if not written:
         return number
@@ -88,14 +86,8 @@ def read_number(text: str, unit: str, *, whole: bool = False) -> float:
 
 
 def _why_not(written: str, unit: str, accepted: tuple[str, ...]) -> str:
-    wanted = f"it is {_UNITS[unit].what}, in {_UNITS[unit].shown}" if unit else "it is a plain number"
-    if not unit:
-        wanted += " or a percentage" if accepted else ", without a unit"
-    elif "frames" in unit:
-        wanted = f"it is a number of {unit}"
-    other = next((each.what for name, each in _UNITS.items() if name and written.lower() in each.spellings), None)
-    if other is None:
-        return (
-            f"'{written}' is no unit for it.{did_you_mean(written.lower(), accepted)} {wanted[0].upper()}{wanted[1:]}"
-        )
-    return f"'{written}' does not measure it: {wanted}"
+    wanted = _UNITS[unit].wanted if accepted else "a plain number, without a unit"
+    measured = {text for name, each in _UNITS.items() if name for text in each.spellings}
+    if written.lower() in measured:
+        return f"'{written}' does not measure it: it is {wanted}"
+    return f"'{written}' is no unit for it.{did_you_mean(written.lower(), accepted)} It is {wanted}"

@@ -39,3 +39,19 @@ def test_any_error_is_an_answer(spec: ModelSpec, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(child, "perform", broken)
     task = InferenceTask(case=make_case(), path="x.onnx", spec=spec, clip="x.mp4", seconds=0)
     assert child._attempt(task, lambda answer: None) == Failed("MemoryError: no room")
+
+
+def test_pools_of_libraries_are_held_to_the_threads_of_the_task(
+    spec: ModelSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits: list[int] = []
+    monkeypatch.setattr(child, "limit_library_threads", limits.append)
+    monkeypatch.setattr(child, "perform", lambda *_, **__: Failed("stand-in"))
+    case = make_case(threads=3)
+    tasks = [
+        InferenceTask(case=case, path="x.onnx", spec=spec, clip="x.mp4", seconds=0),
+        PipelineTask(clip="x.mp4", profile="fast_cpu", model="x.onnx", seconds=0),
+        StreamTask(clip="x.mp4", profile="low_power", model="x.onnx", seconds=0),
+    ]
+    assert [child._attempt(task, lambda answer: None) for task in tasks] == [Failed("stand-in")] * 3
+    assert limits == [3, 2, 1]

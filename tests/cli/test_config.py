@@ -67,7 +67,7 @@ def test_it_fits_the_terminal(
 
 
 def test_at_stride_6_a_gap_of_seconds_binds(capsys: pytest.CaptureFixture[str]) -> None:
-    text = shown(capsys, "--stride", "6", "--source-fps", "30")
+    text = shown(capsys, "--stride", "6", "--source-fps", "30fps")
     assert "a source of 30 frames a second\n" in text
     found = follows(text)
     assert found["Frames looked at"] == "every 6th frame: 5 a second, 300 a minute of video, one every 0.2 s"
@@ -113,11 +113,12 @@ def test_json(capsys: pytest.CaptureFixture[str]) -> None:
     ("options", "words"),
     [
         (["--source-fps", "0"], "0 frames a second cannot be"),
-        (["--source-fps", "nan"], "nan frames a second cannot be"),
+        (["--source-fps", "nan"], "--source-fps 'nan' does not fit: it must be a rate, in fps or /min."),
+        (["--source-fps", "2s"], "'s' does not measure it: it is a rate, in fps or /min."),
         (["--set", "tracker.max_gap=2"], "Did you mean 'tracker.max_gap_s'?"),
         (["--set", "tracker.max_gap_s=2 px"], "'px' does not measure it: it is a time, in ms, s, min or h"),
         (["--profile", "fast_cp"], "fast_cpu"),
-        (["--stride", "0"], "source.stride = 0"),
+        (["--stride", "0"], "source.stride = '0'"),
     ],
 )
 def test_a_mistake_is_one_sentence(capsys: pytest.CaptureFixture[str], options: list[str], words: str) -> None:

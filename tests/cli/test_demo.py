@@ -50,7 +50,8 @@ def test_the_rendered_clip_is_compared_with_its_truth(
     assert demo.run(parse("--out", "there")) == 0
     (call,) = calls
     assert call["source"] == Path("there") / "clip.mp4"
-    assert (call["out"], call["stride"], call["overwrite"]) == (Path("there"), 1, True)
+    assert (call["out"], call["overwrite"]) == (Path("there"), True)
+    assert call["set"] == {"source.stride": 1, "output.save_crops": True, "output.save_frames": False}
     lines = capsys.readouterr().out.splitlines()
     assert lines == [
         "Tracks: 2 found, 1 true; each of those found on a face.",
@@ -63,17 +64,34 @@ def test_the_rendered_clip_is_compared_with_its_truth(
 def test_a_video_of_ones_own_has_no_truth(calls: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]) -> None:
     assert demo.run(parse("mine.mp4", "--stride", "3", "--model", "yunet")) == 0
     (call,) = calls
-    assert (call["source"], call["stride"], call["model"]) == ("mine.mp4", 3, "yunet")
+    assert call["source"] == "mine.mp4"
+    assert (call["set"]["source.stride"], call["set"]["detector.model"]) == ("3", "yunet")
     assert call["sinks"] == ["video", "report"]
     assert capsys.readouterr().out == "Look at demo/annotated.mp4 and demo/report.html.\n"
 
 
 @pytest.mark.parametrize(
     ("arguments", "stride"),
-    [((), 1), (("--fps", "5"), None), (("--profile", "fast_cpu"), None), (("--stride", "2"), 2)],
+    [
+        ((), 1),
+        (("--fps", "5"), None),
+        (("--profile", "fast_cpu"), None),
+        (("--stride", "2"), "2"),
+        (("--set", "source.fps=5"), None),
+    ],
 )
 def test_every_frame_is_looked_at_unless_one_says_otherwise(
-    calls: list[dict[str, Any]], arguments: tuple[str, ...], stride: int | None
+    calls: list[dict[str, Any]], arguments: tuple[str, ...], stride: object
 ) -> None:
     demo.run(parse(*arguments))
-    assert calls[0]["stride"] == stride
+    assert calls[0]["set"].get("source.stride") == stride
+
+
+def test_pools_of_libraries_are_held_to_the_threads_of_its_profile(
+    calls: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits: list[int] = []
+    monkeypatch.setattr("streamtrack.config.limit_library_threads", limits.append)
+    demo.run(parse("--profile", "fast_cpu"))
+    demo.run(parse("--set", "runtime.threads=3"))
+    assert limits == [2, 3]

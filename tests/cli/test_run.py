@@ -88,7 +88,7 @@ def test_a_pipe_goes_in_and_json_lines_come_out(clip: Path, model: str, tmp_path
         (["missing.mp4"], 4, "missing.mp4"),
         ([".", "--stride", "2"], 4, "folder"),
         (["clip", "--profile", "balancd"], 2, "Did you mean 'balanced'?"),
-        (["clip", "--stride", "0"], 2, "source.stride = 0"),
+        (["clip", "--stride", "0"], 2, "source.stride = '0'"),
         (["clip", "--set", "tracker.max_gap=2"], 2, "Did you mean 'tracker.max_gap_s'?"),
         (["clip", "--set", "nonsense"], 2, "section.key=value"),
         (["clip", "--sink", "vidio"], 3, "Did you mean 'video'?"),
@@ -114,7 +114,7 @@ def test_a_mistake_is_one_sentence_and_its_exit_code(
 def test_a_mistake_ends_a_process_with_its_exit_code(tmp_path: Path) -> None:
     done = streamtrack("run", "missing.mp4", "--stride", "0", cwd=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("streamtrack: error: Setting source.stride = 0")
+    assert done.stderr.startswith("streamtrack: error: Setting source.stride = '0'")
 
 
 def test_debug_shows_the_traceback(called: Called) -> None:

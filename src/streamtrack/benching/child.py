@@ -12,7 +12,8 @@ from collections.abc import Callable
 
 import msgspec
 
-from streamtrack.benching.tasks import Answer, Failed, PipelineTask, Ready, StreamTask, Task
+from streamtrack.benching.tasks import Answer, Failed, InferenceTask, PipelineTask, Ready, StreamTask, Task
+from streamtrack.config import limit_library_threads, resolve
 from streamtrack.errors import StreamtrackError, redact
 
 
@@ -35,6 +36,10 @@ def main() -> None:
 
 def _attempt(task: Task, answer: Callable[[Answer], None]) -> Answer:
     try:
+        # As a run with the same settings has it.
+        limit_library_threads(
+            task.case.threads if isinstance(task, InferenceTask) else resolve(task.profile).config.runtime.threads
+        )
         return perform(task, ready=lambda: answer(Ready()), wait_for_go=_wait)
     except StreamtrackError as error:
         return Failed(redact(str(error)))

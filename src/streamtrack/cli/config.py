@@ -6,6 +6,8 @@ import argparse
 import sys
 from typing import TYPE_CHECKING, Any
 
+from streamtrack.cli._settings import PROFILES, add_settings, given
+
 if TYPE_CHECKING:
     from streamtrack.catalogue import Setting
     from streamtrack.config import Resolved
@@ -14,7 +16,6 @@ if TYPE_CHECKING:
 ASSUMED_RATE = 30.0
 _LEAST_RATE, _HIGHEST_RATE = 0.001, 100_000
 EXIT_FINDINGS = 1
-_PROFILES = "fast_cpu, balanced (default), high_accuracy, live, low_power, or a YAML file"
 _EXAMPLES = """\
 examples:
   streamtrack config show                                        the settings of a plain run
@@ -43,7 +44,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    _add_settings(show)
+    _add_source(show)
     show.set_defaults(run=_show)
     lint = actions.add_parser(
         "lint",
@@ -51,14 +52,14 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         description="Look for traps among the settings. Exit code: 0 where there is nothing to change, "
         f"{EXIT_FINDINGS} where there is a warning.",
     )
-    _add_settings(lint)
+    _add_source(lint)
     lint.add_argument("--live", action="store_true", help="the source is a live feed")
     lint.add_argument("--source-size", metavar="WxH", help="size of its pictures in px, such as 640x480")
     lint.set_defaults(run=_lint)
     diff = actions.add_parser(
         "diff", help="say what differs between two profiles", description="Say what differs between two profiles."
     )
-    diff.add_argument("a", metavar="A", help=f"a profile: {_PROFILES}")
+    diff.add_argument("a", metavar="A", help=f"a profile: {PROFILES}")
     diff.add_argument("b", metavar="B", help="another")
     diff.add_argument("--json", action="store_true", help="print JSON")
     diff.set_defaults(run=_diff)
@@ -70,18 +71,12 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     schema.set_defaults(run=_schema)
 
 
-def _add_settings(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--profile", metavar="NAME", help=_PROFILES)
-    parser.add_argument("--stride", type=int, metavar="N", help="as in streamtrack run")
-    parser.add_argument("--fps", type=float, metavar="F", help="as in streamtrack run")
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="any setting, such as tracker.max_gap_s=2500ms"
-    )
+def _add_source(parser: argparse.ArgumentParser) -> None:
+    add_settings(parser)
     parser.add_argument(
         "--source-fps",
         "--fps-of-source",
         dest="source_fps",
-        type=float,
         metavar="F",
         help=f"frames a second of the video ({ASSUMED_RATE:g})",
     )
@@ -90,17 +85,25 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
 
 def _resolved(args: argparse.Namespace) -> tuple[Resolved, float]:
     from streamtrack import config
+
+    rate = ASSUMED_RATE if args.source_fps is None else _rate(args.source_fps)
+    return config.resolve(args.profile, given(args)), rate
+
+
+def _rate(text: str) -> float:
+    from streamtrack import units
     from streamtrack.errors import ConfigError
 
-    rate = ASSUMED_RATE if args.source_fps is None else args.source_fps
+    try:
+        rate = units.read_number(text, "fps")
+    except ValueError as error:
+        raise ConfigError(f"--source-fps {text!r} does not fit: {error}.") from error
     if not _LEAST_RATE <= rate <= _HIGHEST_RATE:
         raise ConfigError(
             f"A source of {rate:g} frames a second cannot be; give --source-fps a number from {_LEAST_RATE:g} to "
             f"{_HIGHEST_RATE:g}."
         )
-    given = {"source.stride": args.stride, "source.fps": args.fps}
-    overrides = {key: value for key, value in given.items() if value is not None} | config.parse_assignments(args.set)
-    return config.resolve(args.profile, overrides), rate
+    return rate
 
 
 def _show(args: argparse.Namespace) -> int:

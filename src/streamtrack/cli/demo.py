@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from streamtrack.cli._settings import add_settings, given
 
 if TYPE_CHECKING:
     from streamtrack.demo.score import Score
@@ -18,14 +20,12 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "demo",
         help="show what it does, on a clip of its own or on a video of yours",
         description="Track the faces in a clip that the demo renders itself and whose truth it knows, or in VIDEO. "
-        "Writes annotated.mp4, report.html, crops and the records.",
+        "Looks at every frame unless told otherwise. Writes annotated.mp4, report.html, crops and the records.",
     )
     parser.add_argument("video", metavar="VIDEO", nargs="?", help="a video of yours (default: render a clip)")
     parser.add_argument("--out", metavar="FOLDER", default="demo", help="folder for the results (default: demo)")
-    parser.add_argument("--profile", metavar="NAME", help="as for 'run'")
-    parser.add_argument("--stride", type=int, metavar="N", help="look at every N-th frame (default: every frame)")
-    parser.add_argument("--fps", type=float, metavar="F", help="look at no more than F frames a second")
-    parser.add_argument("--model", metavar="MODEL", help="as for 'run'")
+    add_settings(parser)
+    parser.add_argument("--model", dest="detector.model", metavar="MODEL", help="as for 'run'")
     parser.set_defaults(run=run)
 
 
@@ -33,6 +33,10 @@ def run(args: argparse.Namespace) -> int:
     """Render the clip if no video is given, track it, and compare what was found with what is there."""
     import streamtrack
     from streamtrack.cli import _terminal
+    from streamtrack.config import limit_library_threads, resolve
+
+    settings = _settings(args)
+    limit_library_threads(resolve(args.profile, settings).config.runtime.threads)
     from streamtrack.demo.score import Observer, score
 
     folder = Path(args.out)
@@ -43,12 +47,8 @@ def run(args: argparse.Namespace) -> int:
             video,
             out=folder,
             profile=args.profile,
-            # A profile may look at few frames; the demo is there to be looked at.
-            stride=1 if args.stride is None and args.fps is None and args.profile is None else args.stride,
-            fps=args.fps,
-            model=args.model,
             sinks=["video", "report", *([observer] if truth else [])],
-            set={"output.save_crops": True, "output.save_frames": False},
+            set=settings,
             overwrite=True,
             progress=line.update,
             say=_terminal.say,
@@ -58,6 +58,14 @@ def run(args: argparse.Namespace) -> int:
         _show_score(score(truth, observer.frames))
     print(f"Look at {folder / 'annotated.mp4'} and {folder / 'report.html'}.")
     return 0
+
+
+def _settings(args: argparse.Namespace) -> dict[str, Any]:
+    asked = given(args)
+    # The profile by default looks at few frames; the demo is there to be looked at.
+    every = args.profile is None and not {"source.stride", "source.fps"} & asked.keys()
+    sampling = {"source.stride": 1} if every else {}
+    return sampling | {"output.save_crops": True, "output.save_frames": False} | asked
 
 
 def _rendered(folder: Path) -> tuple[Path, Truth]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 import re
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from streamtrack.cli._settings import add_settings, given
 from streamtrack.errors import redact
 
 if TYPE_CHECKING:
@@ -35,7 +35,9 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_source(parser)
-    _add_what(parser)
+    what = parser.add_argument_group("what to look at, and with what")
+    _add_what(what)
+    _add_runtime(what)
     _add_output(parser)
     parser.set_defaults(run=run)
 
@@ -60,42 +62,84 @@ def add_source(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_what(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("what to look at, and with what")
+def _add_what(group: argparse._ArgumentGroup) -> None:
+    add_settings(group)
     group.add_argument(
-        "--profile", metavar="NAME", help="fast_cpu, balanced (default), high_accuracy, live, low_power, or a YAML file"
+        "--max-staleness",
+        dest="source.max_staleness_s",
+        metavar="T",
+        help="give up frames of a live feed that are older than T, such as 300ms",
     )
-    group.add_argument("--stride", type=int, metavar="N", help="look at frames 0, N, 2N, ... in presentation order")
-    group.add_argument("--fps", type=float, metavar="F", help="look at no more than F frames a second (0: no limit)")
     group.add_argument(
-        "--max-staleness", type=float, metavar="S", help="give up frames of a live feed that are older than S seconds"
+        "--model", dest="detector.model", metavar="MODEL", help="a zoo name, an ONNX file, or auto (default)"
     )
-    group.add_argument("--model", metavar="MODEL", help="a zoo name, an ONNX file, or auto (default)")
-    group.add_argument("--head", metavar="HEAD", help="how to read an ONNX file's outputs, where it cannot be told")
-    group.add_argument("--classes", metavar="NAMES", help="what the model's classes are called: a,b,c or a file")
-    group.add_argument("--embedder", metavar="MODEL", help="embed faces with this model: a zoo name or an ONNX file")
-    group.add_argument("--embedder-head", metavar="HEAD", help="how to feed it, where it cannot be told")
-    group.add_argument("--embed-batch-size", type=int, metavar="N", help="faces in one call (0: 1 on the CPU, else 8)")
-    group.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), help="where to run the model (default auto)")
-    group.add_argument("--backend", metavar="NAME", help="with which runtime; default: what suits the device")
+    group.add_argument(
+        "--head",
+        dest="detector.head",
+        metavar="HEAD",
+        help="how to read an ONNX file's outputs, where it cannot be told",
+    )
+    group.add_argument(
+        "--classes",
+        dest="detector.classes",
+        metavar="NAMES",
+        help="what the model's classes are called: a,b,c or a file",
+    )
+    group.add_argument(
+        "--embedder",
+        dest="embedder.model",
+        metavar="MODEL",
+        help="embed faces with this model: a zoo name or an ONNX file",
+    )
+    group.add_argument(
+        "--embedder-head", dest="embedder.head", metavar="HEAD", help="how to feed it, where it cannot be told"
+    )
+    group.add_argument(
+        "--embed-batch-size",
+        dest="embedder.batch_size",
+        metavar="N",
+        help="faces in one call (0: 1 on the CPU, else 8)",
+    )
+
+
+def _add_runtime(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--device",
+        dest="runtime.device",
+        choices=("auto", "cpu", "cuda", "mps"),
+        help="where to run the model (default auto)",
+    )
+    group.add_argument(
+        "--backend",
+        dest="runtime.backend",
+        metavar="NAME",
+        help="with which runtime; default: what suits the device",
+    )
     group.add_argument(
         "--allow-drift",
+        dest="runtime.allow_drift",
         action=argparse.BooleanOptionalAction,
         default=None,
         help="go on where an accelerator's boxes are not those of the CPU",
     )
     group.add_argument(
-        "--coreml-det-size", type=int, metavar="PX", help="which size of a Core ML package that takes several"
+        "--coreml-det-size",
+        dest="detector.coreml_det_size",
+        metavar="PX",
+        help="which size of a Core ML package that takes several",
     )
     group.add_argument(
         "--warm-start",
+        dest="runtime.warm_start",
         action=argparse.BooleanOptionalAction,
         default=None,
         help="where an engine must be built first, begin on the CPU and change over when it is ready",
     )
-    group.add_argument("--threads", type=int, metavar="N", help="threads for inference and decoding (0: all cores)")
     group.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="any setting, such as tracker.max_gap_s=2"
+        "--threads",
+        dest="runtime.threads",
+        metavar="N",
+        help="threads for inference and decoding (0: all cores)",
     )
 
 
@@ -108,19 +152,32 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
         "--resume", action="store_true", help="go on with a run of a file that was interrupted; without one, begin it"
     )
     group.add_argument(
-        "--save-frames", action=argparse.BooleanOptionalAction, default=None, help="write every processed frame"
+        "--save-frames",
+        dest="output.save_frames",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="write every processed frame",
     )
     group.add_argument(
-        "--save-crops", action=argparse.BooleanOptionalAction, default=None, help="write crops of every track"
+        "--save-crops",
+        dest="output.save_crops",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="write crops of every track",
     )
     group.add_argument(
         "--metrics-port",
-        type=int,
+        dest="output.metrics_port",
         metavar="N",
         help="serve metrics for Prometheus there, and /healthz (0: any port)",
     )
-    group.add_argument("--metrics-host", metavar="HOST", help="interface to serve them at (default 127.0.0.1)")
-    group.add_argument("--jpeg-quality", type=int, metavar="Q", help="1 to 100 (default 90)")
+    group.add_argument(
+        "--metrics-host",
+        dest="output.metrics_host",
+        metavar="HOST",
+        help="interface to serve them at (default 127.0.0.1)",
+    )
+    group.add_argument("--jpeg-quality", dest="output.jpeg_quality", metavar="Q", help="1 to 100 (default 90)")
     group.add_argument(
         "--sink",
         action="append",
@@ -135,11 +192,8 @@ def run(args: argparse.Namespace) -> int:
     """Run the pipeline with a progress line, then print what was found and where it lies."""
     from streamtrack.config import limit_library_threads, parse_assignments, resolve
 
-    given = {} if args.threads is None else {"runtime.threads": args.threads}
-    threads = resolve(args.profile, given | settings(args)).config.runtime.threads
-    if "numpy" not in sys.modules:
-        # Libraries look once, as they load.
-        limit_library_threads(threads)
+    settings = given(args)
+    limit_library_threads(resolve(args.profile, settings).config.runtime.threads)
     from streamtrack.build import Pipeline
     from streamtrack.cli import _terminal
 
@@ -147,18 +201,12 @@ def run(args: argparse.Namespace) -> int:
     pipeline = Pipeline(
         source,
         profile=args.profile,
-        stride=args.stride,
-        fps=args.fps,
-        model=args.model,
-        head=args.head,
-        device=args.device,
-        threads=args.threads,
         out=args.out or default_folder(source),
         overwrite=args.overwrite,
         resume=args.resume,
         source_options=parse_assignments(args.source_option),
         sinks=args.sink,
-        set=settings(args),
+        set=settings,
         say=_terminal.say,
     )
     try:
@@ -192,29 +240,6 @@ def _follow(pipeline: Pipeline) -> None:
     with pipeline, ProgressLine() as line:
         for _ in pipeline:
             line.update(pipeline.progress)
-
-
-def settings(args: argparse.Namespace) -> dict[str, Any]:
-    """Return the settings given by ``--set`` and by options of their own, by dotted key."""
-    from streamtrack.config import parse_assignments
-
-    given = {
-        "detector.coreml_det_size": args.coreml_det_size,
-        "source.max_staleness_s": args.max_staleness,
-        "detector.classes": args.classes,
-        "embedder.model": args.embedder,
-        "embedder.head": args.embedder_head,
-        "embedder.batch_size": args.embed_batch_size,
-        "runtime.backend": args.backend,
-        "runtime.allow_drift": args.allow_drift,
-        "runtime.warm_start": args.warm_start,
-        "output.save_frames": args.save_frames,
-        "output.save_crops": args.save_crops,
-        "output.jpeg_quality": args.jpeg_quality,
-        "output.metrics_port": args.metrics_port,
-        "output.metrics_host": args.metrics_host,
-    }
-    return parse_assignments(args.set) | {key: value for key, value in given.items() if value is not None}
 
 
 def default_folder(source: str) -> str:
