@@ -180,6 +180,40 @@ def test_both_stride_and_fps_and_the_summary_says_which_won(clip: Path, model: s
     assert "5 fps" in sparse_fps.source.sampling
 
 
+@pytest.fixture(scope="module")
+def large_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Squares of 80 px, too small for some profiles, on black: where it is dark, the lowest threshold may see grey."""
+    rows, columns = np.arange(960) * 384 // 960, np.arange(1600) * 640 // 1600
+    pictures = (picture[rows][:, columns] - np.uint8(16) for picture in square_frames(16, PATHS))
+    return write_clip(tmp_path_factory.mktemp("clip") / "large.mp4", pictures, options={"preset": "ultrafast"})
+
+
+@pytest.mark.parametrize(
+    ("profile", "processed", "tracks", "threads", "max_fps", "writes"),
+    [
+        ("fast_cpu", 2, 0, 2, 45, set()),
+        ("balanced", 4, 2, 0, 0, {"frames"}),
+        ("high_accuracy", 16, 2, 0, 0, {"frames", "crops"}),
+        ("live", 7, 2, 0, 0, set()),
+        ("low_power", 2, 0, 1, 10, set()),
+    ],
+)
+def test_a_profile_does_what_it_says(
+    large_clip: Path, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    profile: str, processed: int, tracks: int, threads: int, max_fps: float, writes: set[str],
+) -> None:  # fmt: skip
+    monkeypatch.delenv("STREAMTRACK_DETECTOR__MIN_SIZE")  # other tests have small pictures
+    metrics = streamtrack.run(large_clip, profile=profile, model=model, out=tmp_path / "run").metrics
+    assert (metrics.totals["frames_processed"], metrics.totals["tracks"]) == (processed, tracks)
+    assert metrics.detector is not None
+    assert (metrics.detector.kept, metrics.detector.too_small > 0) == (tracks * processed, not tracks)
+    assert (metrics.detector.threshold is not None) == (profile == "high_accuracy")
+    assert metrics.limits is not None
+    assert (metrics.limits.threads, metrics.limits.max_fps) == (threads, max_fps)
+    assert {name.removeprefix("sink ") for name in metrics.stages if name.startswith("sink")} == {"jsonl", *writes}
+    assert len(list((tmp_path / "run" / "frames").glob("*.jpg"))) == processed * ("frames" in writes)
+
+
 def test_a_failure_in_the_middle_leaves_complete_lines_and_says_so(clip: Path, model: str, tmp_path: Path) -> None:
     class Failing:
         written = 0
