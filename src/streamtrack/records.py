@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from streamtrack.types import CONFIRMED, NS_PER_S, BoxCounts, Frame, Result
+from streamtrack.types import CONFIRMED, NS_PER_S, BoxCounts, Detections, Frame, Result
 
 SCHEMA_VERSION = 1
 SAMPLES_PER_TRACK = 8
@@ -89,18 +89,23 @@ class TrackRecord(msgspec.Struct, frozen=True, kw_only=True):
     """A few observations spread over its life, the first and the last among them."""
 
 
-class CropRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """One picture that was kept of a track: a line of ``crops/index.jsonl``."""
+class _Pictured(msgspec.Struct, frozen=True, kw_only=True):
+    """The detection that a picture of a track shows: how the line of any such picture begins."""
 
     schema_version: int = SCHEMA_VERSION
     track_id: int
     frame_idx: int
     ts_s: float
     bbox: list[float]
-    """As detected; the picture shows a little more around it, and only what is within the frame."""
+    """As detected; the picture may show a little more around it, and only what is within the frame."""
     conf: float
     landmarks: list[list[float]]
     """x y px of the frame per keypoint; empty where the model has none."""
+
+
+class CropRecord(_Pictured, frozen=True, kw_only=True):
+    """One picture that was kept of a track: a line of ``crops/index.jsonl``."""
+
     quality: Mapping[str, float]
     """``total``, and the factors it is the product of: ``sharpness size confidence pose``."""
     path: str
@@ -109,17 +114,9 @@ class CropRecord(msgspec.Struct, frozen=True, kw_only=True):
     """When its frame was captured, ISO 8601 in UTC to the millisecond; only of a live feed."""
 
 
-class FaceRecord(msgspec.Struct, frozen=True, kw_only=True):
+class FaceRecord(_Pictured, frozen=True, kw_only=True):
     """One embedded picture of a track: a line of ``faces.jsonl``, and the row of the same number in ``faces.npy``."""
 
-    schema_version: int = SCHEMA_VERSION
-    track_id: int
-    frame_idx: int
-    ts_s: float
-    bbox: list[float]
-    conf: float
-    landmarks: list[list[float]]
-    """x y px per keypoint; empty where the model has none."""
     aligned: bool
     """Whether the picture was brought upright by its landmarks; if not, it is the box with what is around it."""
     quality: Mapping[str, float]
@@ -238,6 +235,21 @@ def _pictured(result: Result, row: int, track_id: int, quality: Mapping[str, flo
     }
 
 
+def recorded_detections(records: Sequence[DetectionRecord]) -> Detections:
+    """Return the detections that ``records`` are of, bit for bit, in their order.
+
+    Raises:
+        ValueError: a box has not 4 numbers, a landmark not 2, or not all have as many landmarks.
+    """
+    count, keypoints = len(records), len(records[0].landmarks) if records else 0
+    return Detections(
+        np.array([record.bbox for record in records], np.float32).reshape(count, 4),
+        np.array([record.conf for record in records], np.float32),
+        np.array([record.class_id for record in records], np.int32),
+        np.array([record.landmarks for record in records], np.float32).reshape(count, keypoints, 2),
+    )
+
+
 class _Life:
     """What is kept of a live track: constant memory however long it lives."""
 
@@ -277,8 +289,12 @@ class _Life:
             end_utc=self.end_utc,
             frame_count=self.count,
             avg_conf=round(self.conf_sum / self.count, 4),
-            bboxes_sampled=_spread(samples, self.limit),
+            bboxes_sampled=[_written(sample) for sample in _spread(samples, self.limit)],
         )
+
+
+def _written(sample: BoxSample) -> BoxSample:
+    return msgspec.structs.replace(sample, bbox=shortest(np.array(sample.bbox, np.float32)))
 
 
 def _spread(samples: Sequence[BoxSample], limit: int) -> list[BoxSample]:
@@ -306,7 +322,8 @@ class TrackLedger:
             sample = BoxSample(
                 frame_idx=frame.index,
                 ts_s=frame.ts_s,
-                bbox=shortest(result.detections.boxes[row]),
+                # As it is: only of the few that are kept in the end does it matter how they are written.
+                bbox=result.detections.boxes[row].tolist(),
                 conf=shortest(result.detections.scores[row : row + 1])[0],
             )
             life = self._alive.get(track_id)

@@ -23,7 +23,7 @@ import numpy as np
 
 from streamtrack import folder
 from streamtrack.errors import ConfigError, SinkError, SourceError
-from streamtrack.records import DetectionRecord, FrameRecord
+from streamtrack.records import DetectionRecord, FrameRecord, recorded_detections
 from streamtrack.types import BoxCounts, Detections, Float32Array, Frame
 
 _SAMPLE: Final = 1 << 20
@@ -105,7 +105,7 @@ class TornTape:
                     frame = frame_decoder.decode(_whole(line))
                     rows = itertools.islice(detections, frame.detections)
                     records = [decoder.decode(_whole(row)) for row in rows]
-                    found = _detections(records)
+                    found = recorded_detections(records)
                 except ValueError:
                     # A line without its end, or one that the disk did not get: msgspec's errors are of this kind, too.
                     return
@@ -121,17 +121,6 @@ def _whole(line: bytes) -> bytes:
     if not line.endswith(b"\n"):
         raise ValueError("cut short")
     return line
-
-
-def _detections(records: Sequence[DetectionRecord]) -> Detections:
-    count = len(records)
-    keypoints = len(records[0].landmarks) if records else 0
-    return Detections(
-        np.array([record.bbox for record in records], np.float32).reshape(count, 4),
-        np.array([record.conf for record in records], np.float32),
-        np.array([record.class_id for record in records], np.int32),
-        np.array([record.landmarks for record in records], np.float32).reshape(count, keypoints, 2),
-    )
 
 
 class KnownModel(msgspec.Struct, frozen=True):

@@ -23,7 +23,7 @@ from streamtrack import folder
 from streamtrack.errors import ConfigError, SourceOpenError
 from streamtrack.motchallenge import SequenceInfo, read_rows, sequence_info
 from streamtrack.packing import unpack
-from streamtrack.records import DetectionRecord, FrameRecord
+from streamtrack.records import DetectionRecord, FrameRecord, recorded_detections
 from streamtrack.tapefile import NO_PICTURE, FrameEntry, TapeFile, box_counts, is_tape, unpacked
 from streamtrack.types import CONFIRMED, NS_PER_S, BoolArray, BoxCounts, Detections, Frame, Int64Array, SourceInfo
 
@@ -298,14 +298,8 @@ def _checked_times(file: Path, index: Int64Array, pts_ns: Int64Array) -> tuple[I
 def _detections(file: Path, records: Sequence[DetectionRecord]) -> Detections:
     if len({(len(record.bbox), len(record.landmarks)) for record in records}) > 1:
         raise SourceOpenError(f"'{file}' mixes detections with different numbers of landmarks.")
-    keypoints = len(records[0].landmarks) if records else 0
     try:
-        return Detections(
-            np.array([record.bbox for record in records], np.float32).reshape(len(records), 4),
-            np.array([record.conf for record in records], np.float32),
-            np.array([record.class_id for record in records], np.int32),
-            np.array([record.landmarks for record in records], np.float32).reshape(len(records), keypoints, 2),
-        )
+        return recorded_detections(records)
     except ValueError as error:
         raise SourceOpenError(f"'{file}' holds a bbox without 4 or a landmark without 2 numbers.") from error
 
