@@ -156,6 +156,21 @@ def test_a_time_is_found_without_reading_what_is_before(tmp_path: Path, close: b
     assert next(TapeFile(path).results(times[600])).frame.index == 600
 
 
+def test_a_time_is_found_where_a_part_of_the_index_is_lost(tmp_path: Path) -> None:
+    results = [make_result(make_frame(n, width=2, height=2), [(1, BOX)]) for n in range(3 * CHUNK_FRAMES)]
+    path = record(tmp_path, results, close=False)
+    for lost in range(3):
+        data = bytearray(path.read_bytes())
+        place = [place for place, entry in TapeFile(path).entries() if isinstance(entry, ChunkEntry)][lost]
+        data[place + 10] ^= 1
+        broken = tmp_path / "broken.msgpack"
+        broken.write_bytes(data)
+        tape = TapeFile(broken)
+        assert len(tape.chunks) == 2
+        for n in (0, 100, 300, 511, 512, 700):
+            assert next(tape.results(results[n].frame.pts_ns)).frame.index == n
+
+
 def test_a_damaged_entry_costs_that_entry_alone(tmp_path: Path) -> None:
     results = list(walk(10))
     path = record(tmp_path, results)

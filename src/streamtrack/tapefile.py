@@ -310,6 +310,12 @@ class TapeFile:
         """What was met so far in reading, in the order of the file."""
         return [self._damage[offset] for offset in sorted(self._damage)]
 
+    @property
+    def complaints(self) -> list[str]:
+        """What a person should know once it has been read, a sentence each."""
+        unclosed = [f"'{self.path}' was not closed: its run was killed, or goes on still."] * (self.end is None)
+        return [*(f"'{self.path}': {damage}." for damage in self.damage), *unclosed]
+
     def entries(self, offset: int | None = None) -> Iterator[tuple[int, Entry]]:
         """Yield every complete entry behind the header, and the byte where it begins.
 
@@ -317,31 +323,28 @@ class TapeFile:
             offset: begin with the entry there.
 
         Raises:
-            SourceOpenError: it cannot be read, or an entry holds something else than its kind does.
+                SourceOpenError: it cannot be read, or an entry holds something else than its kind does.
         """
         with self._open() as file:
             for place, payload in self._payloads(file, self._body if offset is None else offset):
                 entry = self._decoded(place, payload)
+                if isinstance(entry, FrameEntry) and not _fits(entry, self.header.keypoints):
+                    raise self._foreign(place, "its arrays do not fit each other")
                 if entry is not None:
                     yield place, entry
                 if isinstance(entry, EndEntry):
                     return
 
     def frames(self, offset: int | None = None) -> Iterator[FrameEntry]:
-        """Yield the entry of every frame, whose packed arrays have the lengths that its lists have.
+        """Yield the entry of every frame.
 
         Args:
             offset: begin with the entry there.
 
         Raises:
-            SourceOpenError: as ``entries``, or an entry's arrays do not fit each other.
+            SourceOpenError: as ``entries``.
         """
-        points = self.header.keypoints
-        for place, entry in self.entries(offset):
-            if isinstance(entry, FrameEntry):
-                if not _fits(entry, points):
-                    raise self._foreign(place, "its arrays do not fit each other")
-                yield entry
+        return (entry for _, entry in self.entries(offset) if isinstance(entry, FrameEntry))
 
     def results(self, start_ns: int | None = None, end_ns: int | None = None) -> Iterator[Result]:
         """Yield the result of every frame, or of those with ``start_ns <= pts_ns < end_ns``.
@@ -358,10 +361,11 @@ class TapeFile:
 
     def _before(self, start_ns: int | None) -> int | None:
         """Return where to begin to read for the first frame from ``start_ns`` on."""
-        if start_ns is None or not self.chunks:
+        if start_ns is None:
             return None
-        chunk = bisect.bisect_left(self.chunks, start_ns, key=lambda chunk: chunk.last_ns)
-        return self.chunks[min(chunk, len(self.chunks) - 1)].offset
+        # The last one that does not begin later: where an entry of the index is lost, its frames are behind that one.
+        chunk = bisect.bisect_right(self.chunks, start_ns, key=lambda chunk: chunk.first_ns) - 1
+        return self.chunks[chunk].offset if chunk >= 0 else None
 
     @contextmanager
     def _open(self) -> Iterator[BinaryIO]:
