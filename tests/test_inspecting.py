@@ -15,6 +15,7 @@ from streamtrack.errors import ConfigError, SinkError, SourceError
 from streamtrack.inspecting import convert, inspect, open_recording
 from streamtrack.sinks.jsonl import JsonlSink
 from streamtrack.sinks.msgpack import MsgpackSink
+from streamtrack.tapefile import TapeFile, TrackEntry
 from streamtrack.testing.results import make_frame, make_info, make_result, random_results, walk
 from streamtrack.types import Result
 
@@ -83,6 +84,35 @@ def test_what_is_in_it_is_told(tmp_path: Path) -> None:
     assert (run_held.kind, run_held.closed, run_held.chunks) == ("run", None, 0)
     assert tape_held.tracks == run_held.tracks
     assert tape_held.bytes == tape.stat().st_size
+
+
+@given(st.integers(0, 2**32), st.booleans())
+def test_what_a_tape_says_of_itself_is_what_following_it_finds(
+    tmp_path_factory: pytest.TempPathFactory, seed: int, live: bool
+) -> None:
+    folder = tmp_path_factory.mktemp("run")
+    recording = open_recording(record(folder, random_results(seed, 5, live=live), live=live))
+    # The frames that a span has are followed, and this one has all.
+    assert inspect(recording) == inspect(recording, 0.0, 1e9)
+
+
+def test_a_track_that_damage_has_taken_is_told_by_its_frames(tmp_path: Path) -> None:
+    tape = record(tmp_path, walk(20))
+    whole = inspect(open_recording(tape))
+    place = next(place for place, entry in TapeFile(tape).entries() if isinstance(entry, TrackEntry))
+    data = bytearray(tape.read_bytes())
+    data[place + 12] ^= 1
+    tape.write_bytes(data)
+    held = inspect(open_recording(tape))
+    assert [damage.offset for damage in held.damage] == [place]
+    assert held.tracks == whole.tracks
+
+
+def test_a_folder_that_holds_a_tape_alone_is_that_tape(tmp_path: Path) -> None:
+    tape = record(tmp_path, walk(20))
+    for name in RECORDS:
+        (tmp_path / name).unlink()
+    assert inspect(open_recording(tmp_path)) == inspect(open_recording(tape))
 
 
 @pytest.mark.parametrize("name", ["tape.msgpack", ""])

@@ -7,7 +7,7 @@ import math
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
@@ -17,9 +17,9 @@ import numpy as np
 from streamtrack import folder, registry
 from streamtrack.errors import ConfigError, SinkError, SourceOpenError, StreamtrackError, did_you_mean
 from streamtrack.records import SAMPLES_PER_TRACK, TrackLedger, TrackRecord
-from streamtrack.tape import Tape, holds_run, read_tape
-from streamtrack.tapefile import Damage, TapeFile, is_tape
-from streamtrack.types import CONFIRMED, NS_PER_S, Frame, Result, RunInfo, SourceInfo, TrackUpdate
+from streamtrack.tape import Tape, holds_run, read_tape, tape_in
+from streamtrack.tapefile import Damage, FrameEntry, TapeFile, TrackEntry, is_tape
+from streamtrack.types import CONFIRMED, NS_PER_S, Result, RunInfo, SourceInfo, TrackUpdate
 
 Records = Literal["detections", "tracks", "frames"]
 FORMATS: Final = {
@@ -99,8 +99,7 @@ class Recording:
     @property
     def complaints(self) -> list[str]:
         """What a person should know once it has been read, a sentence each."""
-        unclosed = [f"'{self.file}' was not closed: its run was killed, or goes on still."] * (self.closed is False)
-        return [*self.notes, *(f"'{self.file}': {damage}." for damage in self.damage), *unclosed]
+        return [*self.notes, *(self.tape.complaints if isinstance(self.tape, TapeFile) else [])]
 
     def results(self, start_s: float = 0.0, end_s: float = math.inf) -> Iterator[Result]:
         """Yield the result of every frame with ``start_s <= seconds < end_s``.
@@ -130,17 +129,18 @@ def open_recording(path: Path) -> Recording:
     Raises:
         SourceError: it is none of these, or cannot be read.
     """
-    if is_tape(path) or path.suffix == Path(folder.TAPE).suffix:
-        file = TapeFile(path)
-        header = file.header
+    file = tape_in(path)
+    if is_tape(file) or file.suffix == Path(folder.TAPE).suffix:
+        recorded = TapeFile(file)
+        header = recorded.header
         names = tuple(header.class_names)
-        info = RunInfo(file.source, header.model, names, header.keypoints, folder=None, settings=header.settings)
-        return Recording(path, info, file, _samples(header.settings))
-    if path.is_file() and path.suffix != ".txt" and not holds_run(path):
+        info = RunInfo(recorded.source, header.model, names, header.keypoints, folder=None, settings=header.settings)
+        return Recording(file, info, recorded, _samples(header.settings))
+    if file.is_file() and file.suffix != ".txt" and not holds_run(file):
         raise SourceOpenError(
             f"'{path}' is no recording: give a {folder.TAPE}, a run's folder or its {folder.DETECTIONS}, or a det.txt."
         )
-    tape = read_tape(path)
+    tape = read_tape(file)
     keypoints = tape.found.keypoints.shape[1]
     settings = {"tracker": tape.settings} if tape.settings else {}
     info = RunInfo(tape.source, tape.model, (), keypoints, None, settings)
@@ -164,6 +164,48 @@ def _samples(settings: Mapping[str, Any]) -> int:
         return SAMPLES_PER_TRACK
 
 
+@dataclass(slots=True)
+class _Counts:
+    """What was counted of frames and tracks."""
+
+    frames: int = 0
+    detections: int = 0
+    cuts: int = 0
+    first: tuple[int | None, float | None] = (None, None)
+    """Index and second of the first frame."""
+    last: tuple[int | None, float | None] = (None, None)
+    tracks: list[TrackRecord] = field(default_factory=list)
+
+    def add(self, index: int, ts_s: float, detections: int, cut: bool) -> None:
+        self.last = (index, ts_s)
+        if not self.frames:
+            self.first = self.last
+        self.frames += 1
+        self.detections += detections
+        self.cuts += cut
+
+
+def _followed(recording: Recording, start_s: float, end_s: float) -> _Counts:
+    """Count a span of time, whose tracks begin and end in it."""
+    counts, ledger = _Counts(), TrackLedger(recording.samples_per_track)
+    for result in recording.results(start_s, end_s):
+        counts.add(result.frame.index, result.frame.ts_s, len(result.detections), result.cut)
+        counts.tracks += ledger.add(result)
+    counts.tracks += ledger.finish()
+    return counts
+
+
+def _written(tape: TapeFile) -> _Counts:
+    """Count all of a tape that was closed: its tracks stand in it, and nothing has to be made of its arrays."""
+    counts = _Counts()
+    for _, entry in tape.entries():
+        if isinstance(entry, FrameEntry):
+            counts.add(entry.frame_idx, entry.pts_ns / NS_PER_S, len(entry.classes), entry.cut)
+        elif isinstance(entry, TrackEntry):
+            counts.tracks.append(entry.record)
+    return counts
+
+
 def inspect(recording: Recording, start_s: float = 0.0, end_s: float = math.inf) -> Holdings:
     """Read all of a recording, or a span of time, and say what it holds.
 
@@ -171,19 +213,14 @@ def inspect(recording: Recording, start_s: float = 0.0, end_s: float = math.inf)
         ConfigError: the span is not one.
         SourceOpenError: it cannot be read.
     """
-    ledger, tracks = TrackLedger(recording.samples_per_track), list[TrackRecord]()
-    frames = detections = cuts = 0
-    first: Frame | None = None
-    last: Frame | None = None
-    for result in recording.results(start_s, end_s):
-        last = result.frame
-        first = first or last
-        frames += 1
-        detections += len(result.detections)
-        cuts += result.cut
-        tracks += ledger.add(result)
     tape, info = recording.tape, recording.info
     file = tape if isinstance(tape, TapeFile) else None
+    counts = None
+    if file and file.end and (start_s, end_s) == (0.0, math.inf):
+        counts = _written(file)
+    if counts is None or recording.damage:
+        # A track may be among what is damaged: the frames that are left have to tell of it.
+        counts = _followed(recording, start_s, end_s)
     return Holdings(
         file=str(recording.file),
         kind="tape" if file else "run",
@@ -193,14 +230,14 @@ def inspect(recording: Recording, start_s: float = 0.0, end_s: float = math.inf)
         model=info.model,
         class_names=info.class_names,
         keypoints=info.keypoints,
-        frames=frames,
-        first_frame=first.index if first else None,
-        last_frame=last.index if last else None,
-        start_s=first.ts_s if first else None,
-        end_s=last.ts_s if last else None,
-        detections=detections,
-        cuts=cuts,
-        tracks=sorted([*tracks, *ledger.finish()], key=lambda track: track.track_id),
+        frames=counts.frames,
+        first_frame=counts.first[0],
+        last_frame=counts.last[0],
+        start_s=counts.first[1],
+        end_s=counts.last[1],
+        detections=counts.detections,
+        cuts=counts.cuts,
+        tracks=sorted(counts.tracks, key=lambda track: track.track_id),
         closed=recording.closed,
         chunks=len(file.chunks) if file else 0,
         damage=recording.damage,

@@ -121,19 +121,28 @@ def read_tape(path: Path, rate: float | None = None) -> Tape:
         ConfigError: ``rate`` is not positive, or given for a run, which has its own times.
         SourceError: there is no tape, or it is malformed.
     """
-    if path.is_dir():
-        file = next(_tapes_in(path), None)
-        if file is None:
-            raise SourceOpenError(
-                f"There is no tape in '{path}': neither {folder.DETECTIONS} nor {folder.TAPE} nor det/det.txt."
-            )
-    else:
-        file = path
+    file = tape_in(path)
     if not holds_run(file):
         return _read_mot(file, rate)
     if rate is not None:
         raise ConfigError(f"'{file}' knows when its frames were: a rate is only for det.txt.")
     return _read_run(file) if _LINES in file.suffixes else _read_tape_file(file)
+
+
+def tape_in(path: Path) -> Path:
+    """Return the file that is read of ``path``: itself, or the one that the folder is known by.
+
+    Raises:
+        SourceError: the folder holds none.
+    """
+    if not path.is_dir():
+        return path
+    file = next(_tapes_in(path), None)
+    if file is None:
+        raise SourceOpenError(
+            f"There is no tape in '{path}': neither {folder.DETECTIONS} nor {folder.TAPE} nor det/det.txt."
+        )
+    return file
 
 
 def _tapes_in(path: Path) -> Iterator[Path]:
@@ -310,9 +319,6 @@ def _detections(file: Path, records: Sequence[DetectionRecord]) -> Detections:
 def _read_tape_file(file: Path) -> Tape:
     recorded = TapeFile(file)
     frames = list(recorded.frames())
-    notes = [f"'{file}': {damage}." for damage in recorded.damage]
-    if recorded.end is None:
-        notes.append(f"'{file}' was not closed: its run was killed, or goes on still.")
     times = [(frame.frame_idx, frame.pts_ns, len(frame.classes), frame.cut) for frame in frames]
     index, pts_ns, count, cut = np.array(times, np.int64).reshape(-1, 4).T
     starts = np.concatenate([[0], np.cumsum(count)])
@@ -336,7 +342,7 @@ def _read_tape_file(file: Path) -> Tape:
         settings=settings.tracker,
         box_counts=counts if any(counts) else (),
         samples_per_track=settings.output.samples_per_track,
-        notes=tuple(notes),
+        notes=tuple(recorded.complaints),
     )
 
 
