@@ -317,11 +317,17 @@ def test_a_missing_source_touches_no_folder(model: str, tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
-def test_a_model_that_is_no_model_is_said_in_the_metrics(clip: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_model_that_is_no_model_is_said_in_the_metrics_and_is_in_no_ones_way(
+    clip: Path, model: str, tmp_path: Path, resume: bool
+) -> None:
     (tmp_path / "bad.onnx").write_bytes(b"not a model")
     with pytest.raises(ModelLoadError):
         streamtrack.run(clip, model=str(tmp_path / "bad.onnx"), out=tmp_path / "run")
     assert json.loads((tmp_path / "run" / "track_metrics.json").read_text())["status"] == "failed"
+    summary = streamtrack.run(clip, model=model, out=tmp_path / "run", stride=30, resume=resume)
+    assert summary.metrics.status == "complete"
+    assert summary.metrics.resumed is None
 
 
 def test_a_folder_in_use_is_refused(clip: Path, model: str, tmp_path: Path) -> None:

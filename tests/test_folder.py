@@ -29,6 +29,41 @@ def test_one_that_is_not_empty_is_refused_and_untouched(tmp_path: Path) -> None:
     assert (tmp_path / "tracks.jsonl").read_text() == "precious"
 
 
+def begun(path: Path) -> Path:
+    """Make a folder as a run leaves it that has opened its files."""
+    (path / "crops").mkdir(parents=True)
+    for name in (folder.DETECTIONS, folder.TRACKS, "crops/index.jsonl"):
+        (path / name).touch()
+    (path / folder.METRICS).write_text('{"status": "failed"}')
+    (path / folder.PROGRESS).write_text(json.dumps({"phase": "failed", "frames_done": 0}))
+    return path
+
+
+def test_what_a_run_leaves_that_failed_before_its_first_frame_is_in_nobodys_way(tmp_path: Path) -> None:
+    path = begun(tmp_path / "run")
+    assert folder.holds_nothing(path)
+    assert list(folder.prepare(path, overwrite=False).iterdir()) == []
+
+
+@pytest.mark.parametrize("name", [folder.DETECTIONS, "crops/index.jsonl", "mine.txt", f"{folder.RESUME}/frames.jsonl"])
+def test_with_anything_written_it_is(tmp_path: Path, name: str) -> None:
+    path = begun(tmp_path / "run")
+    (path / name).parent.mkdir(exist_ok=True)
+    (path / name).write_text("precious")
+    with pytest.raises(SinkError, match="not empty"):
+        folder.prepare(path, overwrite=False)
+    assert (path / name).read_text() == "precious"
+
+
+@pytest.mark.parametrize("progress", ['{"phase": "failed", "frames_done": 1}', '{"frames_done": 0}', "{", ""])
+def test_only_a_run_that_says_so_itself_got_nowhere(tmp_path: Path, progress: str) -> None:
+    path = begun(tmp_path / "run")
+    (path / folder.PROGRESS).write_text(progress)
+    with pytest.raises(SinkError, match="not empty"):
+        folder.prepare(path, overwrite=False)
+    assert (path / folder.METRICS).exists()
+
+
 def test_overwrite_removes_a_runs_outputs_and_nothing_else(tmp_path: Path) -> None:
     for name in ("tracks.jsonl", "track_metrics.json", "notes.txt"):
         (tmp_path / name).write_text("x")

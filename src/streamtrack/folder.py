@@ -110,6 +110,32 @@ class FolderLock:
             os.close(descriptor)
 
 
+class _Reached(msgspec.Struct):
+    """How far a run says that it is; both are in every ``progress.json``, and hardly in anybody else's."""
+
+    phase: str
+    frames_done: int
+
+
+def frames_done(path: Path) -> int | None:
+    """Return how many frames the run in the folder ``path`` says it has processed; None where nothing says so."""
+    try:
+        return msgspec.json.decode((path / PROGRESS).read_bytes(), type=_Reached).frames_done
+    except (OSError, msgspec.DecodeError):
+        return None
+
+
+def holds_nothing(path: Path) -> bool:
+    """Return whether a folder is empty, or holds only what a run leaves that failed before its first frame.
+
+    That is what it said about itself, and files that it had opened and not yet written to.
+    """
+    if frames_done(path) != 0:
+        return all(entry.name == LOCK for entry in path.iterdir())
+    about = {path / name for name in (LOCK, PROGRESS, METRICS)}
+    return not any(file.is_file() and file.stat().st_size for file in path.rglob("*") if file not in about)
+
+
 def _described(written: bytes) -> str:
     try:
         holder = msgspec.json.decode(written, type=Holder)
@@ -119,7 +145,7 @@ def _described(written: bytes) -> str:
 
 
 def prepare(path: Path, *, overwrite: bool) -> Path:
-    """Create the folder of a run, or empty it of an earlier run's outputs.
+    """Create the folder of a run, or empty it of an earlier run's outputs; those of one that got nowhere always.
 
     Args:
         path: the folder; parents are created.
@@ -130,7 +156,7 @@ def prepare(path: Path, *, overwrite: bool) -> Path:
     """
     with _translating(path):
         path.mkdir(parents=True, exist_ok=True)
-        if not overwrite and any(entry.name != LOCK for entry in path.iterdir()):
+        if not (overwrite or holds_nothing(path)):
             raise SinkError(
                 f"The output folder '{path}' is not empty. Choose another with --out, "
                 "or replace the earlier run in it with --overwrite."

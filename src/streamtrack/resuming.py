@@ -194,12 +194,14 @@ class Earlier(NamedTuple):
 
 
 def read_earlier(path: Path) -> Earlier | None:
-    """Return the run in the folder ``path``; None where there is none. Nothing is touched.
+    """Return the run in the folder ``path``; None where there is none that got anywhere. Nothing is touched.
 
     Raises:
         ConfigError: nothing tells with which settings it was made, or it kept no tape.
     """
     metrics = path / folder.METRICS
+    if folder.holds_nothing(path):
+        return None
     try:
         then = msgspec.json.decode(metrics.read_bytes(), type=Then)
     except FileNotFoundError:
@@ -212,7 +214,7 @@ def read_earlier(path: Path) -> Earlier | None:
     if then.status == "complete":
         return Earlier(path, then, TornTape(path / folder.DETECTIONS, path / folder.FRAMES), 0, 0)
     tape, taped, end = _longest(path)
-    if not taped and _frames_done(path) and not any(file.exists() for file in _places(path, folder.FRAMES)):
+    if not taped and folder.frames_done(path) and not any(file.exists() for file in _places(path, folder.FRAMES)):
         raise ConfigError(
             f"The run in '{path}' cannot be resumed: it kept no {folder.FRAMES}. Begin anew with --overwrite, and "
             "leave the options of the sink 'jsonl' as they are."
@@ -222,16 +224,6 @@ def read_earlier(path: Path) -> Earlier | None:
 
 def _places(path: Path, name: str) -> tuple[Path, Path]:
     return path / name, path / folder.RESUME / name
-
-
-def _frames_done(path: Path) -> int:
-    class Done(msgspec.Struct):
-        frames_done: int = 0
-
-    try:
-        return msgspec.json.decode((path / folder.PROGRESS).read_bytes(), type=Done).frames_done
-    except (OSError, msgspec.DecodeError):
-        return 0
 
 
 def _longest(path: Path) -> tuple[TornTape, int, int]:
