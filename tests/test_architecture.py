@@ -114,9 +114,10 @@ MAY_IMPORT = {
     "devices": Row("errors api registry", "msgspec"),
     "quantizing": Row("types errors api params config models plugins registry", "numpy msgspec"),
     "opening": Row("errors api settings devices models registry", "msgspec"),
+    "inference": Row("errors api config devices metrics models opening pipeline settings"),
     "build": Row(
-        f"{VALUES} config doctor.hardware endpoint exposition folder latency lighting linting metrics models opening "
-        "pacing pipeline plugins registry resuming claim scenes settings speed threads tracking",
+        f"{VALUES} config doctor.hardware endpoint exposition folder inference latency lighting linting metrics pacing "
+        "pipeline plugins registry resuming claim scenes settings speed threads tracking",
         "msgspec",
     ),
     "retracking": Row(

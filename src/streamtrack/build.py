@@ -14,25 +14,23 @@ from typing import Any, NamedTuple, Self
 import msgspec
 
 from streamtrack import config, folder
-from streamtrack.api import Backend, Sink, Source, SourceOptions
+from streamtrack.api import Sink, Source, SourceOptions
 from streamtrack.claim import FolderClaim, SourceFile
 from streamtrack.doctor.hardware import usable_cores
 from streamtrack.endpoint import MetricsEndpoint
 from streamtrack.errors import ConfigError, InternalError, SinkError, redact
 from streamtrack.exposition import Exposition
+from streamtrack.inference import RunModels
 from streamtrack.latency import Latency
 from streamtrack.lighting import AdaptiveConfidence
 from streamtrack.linting import Surroundings, lint
 from streamtrack.metrics import (
     DetectorMetrics,
-    EmbedderMetrics,
     Metrics,
-    ModelMetrics,
     Progress,
     Status,
     Stopwatch,
     measure_detector,
-    measure_embedder,
     measure_limits,
     measure_process,
     measure_progress,
@@ -40,12 +38,6 @@ from streamtrack.metrics import (
     measure_stages,
     read_metrics,
 )
-from streamtrack.models.detector import Detector
-from streamtrack.models.embedder import Embedder
-from streamtrack.models.parity import CheckedDetector
-from streamtrack.models.zoo import ResolvedModel, resolve_embedder
-from streamtrack.models.zoo import resolve as resolve_model
-from streamtrack.opening import Opened, OpenedEmbedder, Wanted, WantedEmbedder, open_detector, open_embedder
 from streamtrack.pacing import Pacer
 from streamtrack.params import TrackerParams
 from streamtrack.pipeline import (
@@ -111,12 +103,7 @@ class Pipeline(StagePipeline):
         ConfigError: a setting that cannot be. Errors of sources, models and sinks are raised on entering the block.
     """
 
-    _model: ResolvedModel | None = None
-    _detector: Detector | CheckedDetector | RecordedDetector | None = None
-    _opened: Opened | None = None
-    _embedder: OpenedEmbedder | None = None
     _summary: RunSummary | None = None
-    _embedding_model: ResolvedModel | None = None
     _taped_s = 0.0
     """Seconds that frames took which an interrupted run had found."""
 
@@ -160,10 +147,10 @@ class Pipeline(StagePipeline):
         self._latency, self._speed = Latency(), SpeedLog()
         self._light = AdaptiveConfidence(self._config.detector)
         self._state_lock = threading.Lock()
-        self._tried: list[Backend] = []
+        self._models = RunModels(self._config, say)
         self._warnings: list[str] = []
         self._feed_state: tuple[FeedState | None, str] = (None, "")
-        self._exposition = Exposition(self, self._about, lambda: self._feed_state)
+        self._exposition = Exposition(self, self._models.about, lambda: self._feed_state)
         output = self._config.output
         self._endpoint = MetricsEndpoint(self._exposition, output.metrics_host, output.metrics_port, say)
         super().__init__(
@@ -267,39 +254,26 @@ class Pipeline(StagePipeline):
             self._say(f"resuming: {self._claim.taped_frames:,} frames from the tape")
 
     def _identify(self) -> Now:
-        models = [self._resolve_model(), self._resolve_embedder()]
         return Now(
             version=version("streamtrack"),
             settings=msgspec.to_builtins(self._config),
             sinks=frozenset(name for name, _, _ in self._stages.sinks),
             file=self._file.identity,
-            model=KnownModel.of(models[0]),
-            embedder=KnownModel.of(models[1]),
+            model=KnownModel.of(self._models.resolve()),
+            embedder=KnownModel.of(self._models.resolve_embedder()),
         )
 
-    def _begin(self, info: SourceInfo, model: ResolvedModel) -> RunInfo:
+    def _begin(self, info: SourceInfo) -> RunInfo:
         """Write what run this is before any sink writes what it finds."""
         self._claim.begin()
-        now = self._detector.device if self._detector else ""
+        now = self._models.device
         if self._claim.earlier and self._claim.taped and (then := self._claim.earlier.then.device) != now:
             self._say(
                 f"the frames on the tape were found on {then}, those to come will be on {now}: "
                 "boxes may differ in their last digits"
             )
         self._write_state(self._metrics("running", None))
-        return self._run_info(info, model)
-
-    def _resolve_embedder(self) -> ResolvedModel | None:
-        embedder = self._config.embedder
-        if self._embedding_model is None and embedder.model:
-            self._embedding_model = resolve_embedder(embedder.model, embedder.head, config.model_dir())
-        return self._embedding_model
-
-    def _resolve_model(self) -> ResolvedModel:
-        if self._model is None:
-            settings = self._config.detector
-            self._model = resolve_model(settings.model, settings.head, config.model_dir(), say=self._say)
-        return self._model
+        return self._run_info(info)
 
     def _source_state_changed(self, state: FeedState, reason: str) -> None:
         # A feed may be waited for a long time, and whoever watches the folder should see that.
@@ -310,74 +284,43 @@ class Pipeline(StagePipeline):
 
     def _plan(self, info: SourceInfo) -> Plan:
         self._claim.prepare()
-        self._resolve_embedder()
+        self._models.resolve_embedder()
         if (recorded := getattr(self._source, "detector", None)) is not None:
             return self._plan_replay(info, recorded())
         for finding in lint(self.resolved, _surroundings(info)):
             if finding.level == "warning":
                 self._warnings.append(str(finding))
                 self._say(f"warning: {finding}")
-        found = self._resolve_model()
+        # Here, where it stops the run before anything starts.
+        self._models.resolve()
         return Plan(
-            open_detector=lambda: self._open_detector(found),
-            interrupt=self._interrupt_backends,
+            open_detector=self._open_detector,
+            interrupt=self._models.interrupt,
             make_tracker=lambda: self._make_tracker(info),
-            run_info=lambda: self._begin(info, found),
+            run_info=lambda: self._begin(info),
             is_cut=CutDetector(self._config.scene).is_cut,
             adapt=self._claim.taped.adapting(self._light.adapt) if self._claim.taped else self._light.adapt,
         )
 
     def _plan_replay(self, info: SourceInfo, recorded: RecordedDetector) -> Plan:
         """Return the plan for a source that brings along what a detector found: no model is needed."""
-        if self._embedding_model and not recorded.pictures:
+        if self._models.embedding and not recorded.pictures:
             raise ConfigError(
                 f"{info.uri} has no pictures to embed: record it with --save-frames, or replay it without --embedder."
             )
         for note in recorded.notes:
             self._say(note)
-        self._detector = recorded
-        model = self._model = ResolvedModel(
-            path=Path(recorded.origin),
-            spec=recorded.spec,
-            sha256="",
-            name=recorded.spec.name,
-            source=recorded.origin,
-            note=recorded.note,
-        )
+        self._models.replay(recorded)
         return Plan(
             open_detector=lambda: recorded,
             make_tracker=lambda: self._make_tracker(info),
-            run_info=lambda: self._begin(info, model),
+            run_info=lambda: self._begin(info),
             is_cut=recorded.is_cut,
         )
 
-    def _interrupt_backends(self) -> None:
-        for backend in self._tried:
-            getattr(backend, "interrupt", lambda: None)()
-
-    def _open_detector(self, model: ResolvedModel) -> FrameDetector:
-        wanted = Wanted(
-            model, self._config.detector, self._config.runtime, config.cache_dir(), self._say, self._tried.append
-        )
-        self._opened = open_detector(wanted)
-        self._detector = self._opened.detector
-        return self._claim.taped.around(self._detector) if self._claim.taped else self._detector
-
-    def _open_embedder(self) -> Embedder:
-        model, runtime = self._embedding_model, self._config.runtime
-        if model is None:
-            raise InternalError("There is no embedder to open.")
-        wanted = WantedEmbedder(
-            model, self._config.embedder, runtime, config.cache_dir(), self._say, self._tried.append
-        )
-        opened = self._embedder = open_embedder(wanted)
-        needs, has = opened.embedder.spec.keypoints, self._detector.spec.keypoints if self._detector else 0
-        if needs not in (0, has):
-            self._say(
-                f"{model.name} wants faces brought upright by {needs} keypoints, and the detector gives "
-                f"{has or 'none'}: it sees what is in their boxes, which tells people apart less well"
-            )
-        return opened.embedder
+    def _open_detector(self) -> FrameDetector:
+        detector = self._models.open_detector()
+        return self._claim.taped.around(detector) if self._claim.taped else detector
 
     def _make_tracker(self, info: SourceInfo) -> ByteTracker:
         note = cache_note()
@@ -385,12 +328,11 @@ class Pipeline(StagePipeline):
             self._say(note)
         return make_tracker(self._config.tracker, info.sample_rate)
 
-    def _run_info(self, info: SourceInfo, model: ResolvedModel) -> RunInfo:
-        # Loading told what a model that came without a specification is.
-        spec = self._detector.spec if self._detector else model.spec
+    def _run_info(self, info: SourceInfo) -> RunInfo:
+        spec = self._models.spec
         return RunInfo(
             source=info,
-            model=model.name,
+            model=self._models.resolve().name,
             class_names=spec.classes,
             keypoints=spec.keypoints,
             folder=self.folder,
@@ -421,15 +363,11 @@ class Pipeline(StagePipeline):
         if name == EMBEDDINGS:
             if not self._config.embedder.model:
                 raise ConfigError(f"The sink '{name}' needs a model: choose it with --embedder.")
-            brought = (self._open_embedder,)
+            brought = (self._models.open_embedder,)
         outlet = Outlet(name, *make_sink(name, factory, brought, {**settings.get(name, {}), **given}))
         if outlet.delivery.when_full == "drop" and getattr(outlet.sink, "when_full", None) == "wait":
             self._say(f"the sink '{name}' may lose frames now: a tape or table with gaps does not tell the whole run")
         return outlet
-
-    def _about(self) -> dict[str, str]:
-        model, device = self._model, self._detector.device if self._detector else self._config.runtime.device
-        return {"model": model.name if model else "", "device": device, "backend": self._backend()}
 
     def _conclude(self, error: BaseException | None) -> None:
         self._endpoint.close()
@@ -477,30 +415,23 @@ class Pipeline(StagePipeline):
             told = {"source_state": state, "source_reason": reason, "reconnects": self.source_stats.reconnects}
             self._claim.replace(folder.PROGRESS, msgspec.structs.replace(self.progress, **told))
 
-    def _backend(self) -> str:
-        if self._opened:
-            return self._opened.backend
-        return self._config.runtime.backend if self._detector is None else "none"
-
     def _measure_detector(self) -> DetectorMetrics | None:
         return measure_detector(self.totals.boxes, self._light.stats) if self.totals.boxes else None
 
     def _metrics(self, status: Status, reason: str | None) -> Metrics:
         ledger = self.ledger()
-        model = self._model
+        models = self._models
         return Metrics(
             streamtrack_version=version("streamtrack"),
             status=status,
             error=reason,
-            device=self._detector.device if self._detector else self._config.runtime.device,
-            backend=self._backend(),
-            passed_over=self._opened.passed if self._opened else (),
-            changed_after=self._opened.changed_after if self._opened else None,
-            parity=self._opened.parity if self._opened else None,
-            model=ModelMetrics(name=model.name, sha256=model.sha256, source=model.source, note=model.note)
-            if model
-            else ModelMetrics(name=self._config.detector.model, sha256="", source=""),
-            embedder=self._measure_embedder(),
+            device=models.device,
+            backend=models.backend,
+            passed_over=models.passed_over,
+            changed_after=models.changed_after,
+            parity=models.parity,
+            model=models.measure(),
+            embedder=models.measure_embedder(),
             warnings=tuple(self._warnings),
             profile=self.resolved.profile,
             settings=msgspec.to_builtins(self._config),
@@ -525,14 +456,6 @@ class Pipeline(StagePipeline):
             limits=measure_limits(self._config.runtime.threads, self._config.runtime.max_fps, self._speed),
             process=measure_process(self._watch, ledger),
         )
-
-    def _measure_embedder(self) -> EmbedderMetrics | None:
-        model, opened = self._embedding_model, self._embedder
-        if model is None or opened is None:
-            return None
-        # Most often the reasons are the detector's.
-        passed = tuple(each for each in opened.passed if not self._opened or each not in self._opened.passed)
-        return measure_embedder(model, opened.embedder, opened.candidate.backend, passed)
 
 
 def _surroundings(info: SourceInfo) -> Surroundings:
