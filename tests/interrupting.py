@@ -117,6 +117,19 @@ def differing(out: Path, expected: dict[str, Any]) -> list[str]:
     return sorted(name for name in found.keys() | expected.keys() if found.get(name) != expected.get(name))
 
 
+def check_same(out: Path, expected: dict[str, Any], when: str) -> None:
+    """Do nothing if everything is in the folder of a run as expected; else say what is not, and of JSON files how."""
+    found = outputs(out)
+    told = []
+    for name in differing(out, expected):
+        here, there = found.get(name), expected.get(name)
+        if isinstance(here, dict) and isinstance(there, dict):
+            keys = [key for key in sorted(here.keys() | there.keys()) if here.get(key) != there.get(key)]
+            name += "".join(f"; {key}: {there.get(key)} then, {here.get(key)} now" for key in keys)
+        told.append(name)
+    assert not told, f"{when}: {told}"
+
+
 def fork(clip: str, model: str, out: Path) -> int:
     """Start a run in a process of its own and return its id."""
     child = os.fork()
@@ -177,7 +190,7 @@ def kill_at_random(work: Path, kills: int, seed: int) -> dict[str, Any]:
     assert ended(fork(clip, model, work / "timed"))
     whole_s = time.monotonic() - begun
     expected = outputs(work / "expected")
-    assert differing(work / "timed", expected) == [], "runs differ that nobody has disturbed"
+    check_same(work / "timed", expected, "runs differ that nobody has disturbed")
     return _kill(clip, model, work / "out", expected, kills, random.Random(seed), whole_s)
 
 
@@ -195,7 +208,7 @@ def _kill(
             state = left_behind(out)
             killed[state] = killed.get(state, 0) + 1
             continue
-        assert differing(out, expected) == [], f"after {killed}"
+        check_same(out, expected, f"after {killed}")
         resumed = json.loads((out / folder.METRICS).read_bytes())["resumed"]
         completed.append(resumed["times"] if resumed else 0)
         if sum(killed.values()) == kills:

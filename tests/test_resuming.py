@@ -104,7 +104,7 @@ def untouched(out: Path) -> dict[str, tuple[int, bytes]]:
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 def test_runs_killed_at_fifty_random_moments_end_as_if_nothing_had_been(tmp_path: Path) -> None:
-    # One thread in what is forked; nothing of BLAS is used.
+    # One thread in what is forked: no library may have begun another before.
     alone = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "STREAMTRACK_CACHE_DIR": str(tmp_path)}
     command = [sys.executable, interrupting.__file__, str(tmp_path), str(KILLS), "7"]
     done = subprocess.run(command, env=os.environ | alone, capture_output=True, text=True, check=False)
