@@ -66,7 +66,9 @@ def test_an_hour_takes_as_long_as_the_processing_rate_says() -> None:
 
 
 def test_threads_and_light_are_told() -> None:
-    assert follows("fast_cpu")["threads"].text == "2 for inference, 2 for decoding; pools of libraries have 2"
+    assert follows("fast_cpu")["threads"].text == (
+        "2 for inference, 2 for decoding; thread pools of numerical libraries are held to 2"
+    )
     assert "take what the machine gives" in follows("balanced")["threads"].text
     found = follows("high_accuracy")["detections"]
     assert "in ordinary light, and from 0.05 to 0.125 as the light is" in found.text

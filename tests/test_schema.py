@@ -113,7 +113,10 @@ def test_it_tells_what_each_setting_is_and_is_json() -> None:
     assert json.loads(json.dumps(SCHEMA)) == SCHEMA
     assert SCHEMA["$schema"].endswith("/draft/2020-12/schema")
     gap = SCHEMA["properties"]["tracker"]["properties"]["max_gap_s"]
-    assert gap["description"] == "The same in seconds; the shorter of the two binds. In s, above 0 s."
+    assert gap["description"] == (
+        "A track without a detection is kept for so many seconds; the shorter of this and track_buffer binds. "
+        "In s, above 0 s."
+    )
     assert gap["default"] == 2.5
     assert gap["anyOf"][0] == {"type": "number", "exclusiveMinimum": 0}
     for key, setting in catalogue.settings().items():

@@ -182,7 +182,7 @@ def _effort(settings: Config, sampler: Sampler) -> Iterator[Consequence]:
     text = "inference and decoding take what the machine gives"
     if threads or decoding:
         text = f"{threads or 'as many as help'} for inference, {decoding or 'as many as help'} for decoding"
-    text += f"; pools of libraries have {max(threads, 1)}"
+    text += f"; thread pools of numerical libraries are held to {max(threads, 1)}"
     yield Consequence("threads", "Threads", text, {"inference": threads, "decoding": decoding})
 
 

@@ -33,16 +33,16 @@ class TrackerParams(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     fuse_score: bool = True
     """Multiply IoU by the detection's score in the first association, as the official code does."""
     track_buffer: Annotated[float, Meta(gt=0, extra={"unit": "frames looked at"})] = 90.0
-    """How long a track without a detection is kept, in source frames times the stride."""
+    """A track without a detection is kept for so many frames looked at; the shorter of this and ``max_gap_s`` binds."""
     max_gap_s: PositiveSeconds = 2.5
-    """The same in seconds; the shorter of the two binds."""
+    """A track without a detection is kept for so many seconds; the shorter of this and ``track_buffer`` binds."""
     class_aware: bool = True
     """Detections and tracks of different classes never match; else a track has the class of its last detection."""
     min_area: Annotated[float, Meta(ge=0, extra={"unit": "px^2"})] = 0.0
     """Detections smaller than this, in px^2 of the source, are left out."""
     min_track_s: Seconds = 0.0
     """A track is confirmed, and so written at all, only once it was followed for so long; 0: after 0.15 s, or at once
-    in the first frame of a shot. ``mode=reference`` does not read it."""
+    in the first frame of a shot. Of no effect with ``mode=reference``."""
     raw_boxes: bool = False
     """Report the box of the matched detection instead of the filter's."""
 
@@ -70,7 +70,7 @@ class DetectorParams(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     min_size: Pixels = 20.0
     """Boxes whose shorter side is under this many source px are not detections."""
     max_detections: Annotated[int, Meta(ge=1, le=10_000)] = 1000
-    """At most this many per frame, the strongest."""
+    """At most this many detections a frame, the strongest."""
 
     @property
     def floor(self) -> float:

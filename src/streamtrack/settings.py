@@ -36,7 +36,7 @@ class SourceConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
 
 class DetectorConfig(DetectorParams, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which model looks at them, and how."""
+    """Which model looks at the frames, and how."""
 
     model: str = "auto"
     """A name in the zoo, a path to an ONNX file, or ``auto``."""
@@ -47,7 +47,7 @@ class DetectorConfig(DetectorParams, frozen=True, kw_only=True, forbid_unknown_f
     input_size: _PixelCount = 0
     """Longest side in px of the picture given to a model that takes any size; 0: the model's own."""
     coreml_det_size: _PixelCount = 0
-    """Likewise of a Core ML package that takes several sizes, square; 0: the first it has."""
+    """Side in px of the square picture given to a Core ML package that takes several sizes; 0: the first it has."""
     batch_size: _PositiveInt = 1
     """Frames a model call; cut to what the model takes."""
 
@@ -58,7 +58,7 @@ class EmbedderConfig(EmbeddingParams, frozen=True, kw_only=True, forbid_unknown_
     model: str = ""
     """A name in the zoo or a path to an ONNX file; empty: no embeddings."""
     head: str | None = None
-    """How it is fed; needed only where it does not tell itself."""
+    """How the model is fed; needed only where it does not tell itself."""
     batch_size: _NonNegativeInt = 0
     """Faces a model call, of several tracks; 0: 1 on the CPU and 8 elsewhere."""
     save_faces: bool = True
@@ -73,7 +73,7 @@ class OutputConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     save_crops: bool = False
     """Write pictures of every track, cut out, as JPEGs."""
     jpeg_quality: Annotated[int, Meta(ge=1, le=100)] = 90
-    """Of both, 1 to 100."""
+    """Quality of every JPEG that is written: higher is finer and larger."""
     samples_per_track: _PositiveInt = 8
     """Boxes kept of each track in its record, spread over its life."""
     progress_every: Annotated[int, Meta(ge=1, extra={"unit": "processed frames"})] = 30

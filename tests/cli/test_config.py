@@ -48,7 +48,7 @@ def test_every_setting_has_a_line_with_its_layer(
     )
     assert rows["source.fps"].startswith("*  4 fps  profile fast_cpu  Look at no more")
     assert rows["tracker.new_thresh"].startswith("*  0.6  environment STREAMTRACK_TRACKER__NEW_THRESH  A detection")
-    assert rows["tracker.max_gap_s"].startswith("*  4 s  command line  The same")
+    assert rows["tracker.max_gap_s"].startswith("*  4 s  command line  A track")
     assert rows["tracker.low_thresh"].startswith("   0.1  default  Detections")
     assert rows["output.save_crops"].startswith("   off  profile fast_cpu  Write")
     assert rows["scene.cuts"].startswith("   on  default  Whether")
