@@ -66,6 +66,12 @@ def test_times_are_those_asked_for(tmp_path: Path) -> None:
         assert [round((frame.time or 0) * 1000) for frame in container.decode(video=0)] == pts
 
 
+@pytest.mark.parametrize("name", ["clip.mkv", "clip.ts"])
+def test_the_same_arguments_give_the_same_bytes(tmp_path: Path, name: str) -> None:
+    once = [write_clip(tmp_path / name, indexed_frames(30, 96, 64)).read_bytes() for _ in range(5)]
+    assert len(set(once)) == 1
+
+
 def test_frames_of_the_decoders_kind_are_written_as_they_are(tmp_path: Path) -> None:
     frame = av.VideoFrame.from_ndarray(np.full((72, 64), 77, np.uint8), format="yuv420p")
     frame.colorspace, frame.color_range = 1, 2

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import cast
+from typing import Final, cast
 
 import av
 import numpy as np
@@ -23,6 +23,9 @@ UInt8Array = NDArray[np.uint8]
 _GRID = 4
 _BITS = _GRID * _GRID - 1
 _DARK, _BRIGHT, _NOISE = 48, 208, 24
+# Muxers write dates and random names, and x264 weighs blocks of small pictures by memory that it has not set.
+_SAME_CONTAINER: Final = {"fflags": "+bitexact"}
+_SAME_CODE: Final = {"libx264": {"mbtree": "0"}}
 
 
 def draw_index(index: int, width: int = 160, height: int = 96) -> UInt8Array:
@@ -92,7 +95,7 @@ def write_clip(
     rotation: int = 0,
     mirrored: bool = False,
 ) -> Path:
-    """Encode ``frames`` into ``path``, whose suffix says the container.
+    """Encode ``frames`` into ``path``, whose suffix says the container: the same bytes for the same arguments.
 
     Args:
         path: where to write.
@@ -112,7 +115,7 @@ def write_clip(
     """
     unit = time_base or 1 / Fraction(rate)
     times = iter(pts) if pts is not None else None
-    with av.open(str(path), "w", container_options=dict(container_options or {})) as container:
+    with av.open(str(path), "w", container_options={**_SAME_CONTAINER, **(container_options or {})}) as container:
         stream: VideoStream | None = None
         for number, frame in enumerate(frames):
             picture = frame if isinstance(frame, VideoFrame) else _picture(frame, pix_fmt)
@@ -136,7 +139,8 @@ def _add_stream(
     picture: VideoFrame,
     options: Mapping[str, str] | None,
 ) -> VideoStream:
-    stream = cast(VideoStream, container.add_stream(codec, rate=rate, options=dict(options or {})))
+    every = {**_SAME_CODE.get(codec, {}), **(options or {})}
+    stream = cast(VideoStream, container.add_stream(codec, rate=rate, options=every))
     stream.width, stream.height, stream.pix_fmt = picture.width, picture.height, picture.format.name
     context = stream.codec_context
     context.thread_count, context.time_base = 1, unit
