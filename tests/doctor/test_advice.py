@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from patients import live_report, report, steps
 
-from streamtrack.cli import make_parser
+from streamtrack import config
+from streamtrack.cli import _settings, make_parser
 from streamtrack.doctor.advice import THOROUGHNESS, Advice, Machine, Named, advise
 from streamtrack.doctor.effort import Inference
 from streamtrack.doctor.report import SourceReport
@@ -103,7 +104,7 @@ def test_the_command_is_one_that_runs() -> None:
         ["transport=udp"],
         found.profile,
     )
-    assert args.max_staleness == 2
+    assert config.resolve(args.profile, _settings.given(args), environ={}).config.source.max_staleness_s == 2
 
 
 def test_a_password_is_in_no_command() -> None:
