@@ -21,7 +21,18 @@ def follows(profile: str = "balanced", rate: float = 30.0, **overrides: object) 
 
 @pytest.mark.parametrize(
     ("frames", "stride", "expected"),
-    [(8, 1, 8), (8, 5, 2), (8, 6, 2), (8, 4, 2), (8, 10, 1), (30, 6, 5), (30, 5, 6), (0, 5, 1), (31, 5, 7)],
+    [
+        (8, 1, 8),
+        (8, 5, 2),
+        (8, 6, 2),
+        (8, 4, 2),
+        (8, 10, 1),
+        (30, 6, 5),
+        (30, 5, 6),
+        (0, 5, 1),
+        (31, 5, 7),
+        (8.4, 4, 2),
+    ],
 )
 def test_an_interval_falls_due_at_frames_that_are_looked_at(frames: float, stride: int, expected: int) -> None:
     found = cadence(frames, 30, 30 / stride)
@@ -69,6 +80,7 @@ def test_threads_and_light_are_told() -> None:
     assert follows("fast_cpu")["threads"].text == (
         "2 for inference, 2 for decoding; thread pools of numerical libraries are held to 2"
     )
+    assert follows("fast_cpu", source__threads=3)["threads"].text.startswith("2 for inference, 3 for decoding;")
     assert "take what the machine gives" in follows("balanced")["threads"].text
     found = follows("high_accuracy")["detections"]
     assert "in ordinary light, and from 0.05 to 0.125 as the light is" in found.text

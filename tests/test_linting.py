@@ -55,6 +55,7 @@ def test_live_is_made_for_live_feeds() -> None:
         ),
         ({"tracker.track_buffer": 0.5}, {}, "tracker.track_buffer", "kept for 0.0833 s"),
         (CROPS | {"crops.every_frames": 8}, {}, "crops.every_frames", "no whole number of steps of 5"),
+        (CROPS | {"crops.every_frames": 9}, {}, "crops.every_frames", "it falls due every 10 source frames"),
         (CROPS | {"crops.every_frames": 3}, {}, "crops.every_frames", "less than the step of 5"),
         (
             {"embedder.model": "sface", "embedder.every_frames": 32},
@@ -102,18 +103,21 @@ def test_what_does_no_harm_is_a_note(overrides: dict[str, Any], around: dict[str
     [
         ({"detector.confidence_th": 0.4}, {}),
         ({"tracker.max_gap_s": 0.17}, {}),
+        ({"tracker.track_buffer": 1}, {}),
+        ({"tracker.new_thresh": 0.45}, {}),
         (CROPS | {"crops.every_frames": 10, "crops.min_size": 64}, {}),
         (CROPS | {"crops.every_frames": 0, "crops.min_size": 64}, {}),
+        (CROPS | {"crops.every_frames": 5, "crops.min_size": 64}, {}),
         ({"embedder.every_frames": 32}, {}),
         ({"output.save_frames": False}, {"live": True}),
         ({}, {"width": 1280, "height": 720}),
-        ({"runtime.max_fps": 6}, {"live": True, "profile": "live"}),
+        ({"runtime.max_fps": 10}, {"live": True, "profile": "live"}),
         ({"runtime.threads": 2}, {"cores": 2}),
     ],
 )
 def test_what_is_no_trap_is_left_alone(overrides: dict[str, Any], around: dict[str, Any]) -> None:
     keys = {each.key for each in found(overrides, **around)}
-    assert not keys & set(overrides) - {"runtime.max_fps"}
+    assert not keys & set(overrides)
 
 
 def test_a_cadence_is_a_warning_only_where_somebody_asked_for_it() -> None:

@@ -146,7 +146,10 @@ def test_lint_says_by_its_exit_code_whether_there_is_something_to_change(capsys:
     assert "'320' is no size: write --source-size 640x480" in capsys.readouterr().err
 
 
-def test_diff_shows_only_what_differs(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_diff_shows_only_what_differs(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STREAMTRACK_TRACKER__MAX_GAP_S", "9s")  # the environment does not matter
     assert cli.main(["config", "diff", "balanced", "fast_cpu"]) == 0
     lines = capsys.readouterr().out.splitlines()
     rows = {line.split()[0]: line.split()[1:] for line in lines}

@@ -89,6 +89,10 @@ def test_what_the_environment_sets_is_told(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     assert look("threads").facts["OMP_NUM_THREADS"] == "1"
     assert look("threads").mark == "note"
+    assert look("threads").text == "OMP_NUM_THREADS=1: decoding and inference keep to 1 each; --threads says otherwise"
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    monkeypatch.setenv("OMP_WAIT_POLICY", "passive")
+    assert look("threads").text == "OMP_WAIT_POLICY=passive"
 
 
 @pytest.mark.parametrize(("name", "mark"), [("pyav", "problem"), ("gst", "note")])
