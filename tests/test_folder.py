@@ -45,7 +45,9 @@ def test_what_a_run_leaves_that_failed_before_its_first_frame_is_in_nobodys_way(
     assert list(folder.prepare(path, overwrite=False).iterdir()) == []
 
 
-@pytest.mark.parametrize("name", [folder.DETECTIONS, "crops/index.jsonl", "mine.txt", f"{folder.RESUME}/frames.jsonl"])
+@pytest.mark.parametrize(
+    "name", [folder.DETECTIONS, folder.TRACKS, "crops/index.jsonl", "mine.txt", f"{folder.RESUME}/{folder.FRAMES}"]
+)
 def test_with_anything_written_it_is(tmp_path: Path, name: str) -> None:
     path = begun(tmp_path / "run")
     (path / name).parent.mkdir(exist_ok=True)
@@ -147,6 +149,20 @@ def test_a_lock_that_a_dead_process_has_left_is_taken_over(tmp_path: Path) -> No
     lock = folder.FolderLock(tmp_path)
     assert json.loads((tmp_path / folder.LOCK).read_bytes())["pid"] == os.getpid()
     lock.release()
+
+
+def test_a_lock_is_let_go_of_when_its_file_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lock, close, left = folder.FolderLock(tmp_path), os.close, list[Path]()
+
+    def closing(descriptor: int) -> None:
+        # Whoever got the lock from here on would lose its file.
+        left.extend(tmp_path.iterdir())
+        close(descriptor)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "close", closing)
+        lock.release()
+    assert left == []
 
 
 def test_a_holder_that_nobody_can_read_holds_all_the_same(tmp_path: Path) -> None:
