@@ -27,7 +27,7 @@ from streamtrack.records import FaceRecord, TrackVectorRecord
 from streamtrack.sinks import embeddings
 from streamtrack.sinks._table import VectorTable
 from streamtrack.sinks.embeddings import EmbeddingsSink
-from streamtrack.testing.results import ArrayPicture, make_frame, make_info, make_result, walk
+from streamtrack.testing.results import ArrayPicture, Box, make_frame, make_info, make_result, walk
 from streamtrack.testing.sinks import SinkConformance
 from streamtrack.types import NS_PER_S, Frame, Result
 
@@ -280,6 +280,13 @@ def test_vectors_that_cancel_each_other_out_give_the_best_one(total: float) -> N
     assert mean.vector().tolist() == [1, 0]
 
 
+def test_a_track_without_any_quality_is_the_mean_of_all_its_faces() -> None:
+    mean = embeddings._Mean(2)
+    for vector in ([1.0, 0.0], [0.0, 1.0]):
+        mean.add(run_record(0.0), np.array(vector, np.float32))
+    np.testing.assert_allclose(mean.vector(), [0.5**0.5] * 2, atol=1e-6)
+
+
 def run_record(total: float) -> FaceRecord:
     return FaceRecord(
         track_id=1, frame_idx=0, ts_s=0, bbox=[], conf=1, landmarks=[], aligned=False, quality={"total": total},
@@ -340,10 +347,13 @@ def test_batches_hold_several_tracks_and_the_files_do_not_depend_on_them(tmp_pat
 
 
 def test_rows_that_are_due_together_are_in_order_of_frame_and_track(tmp_path: Path) -> None:
-    results = [make_result(make_frame(n), [(9, BOX), (2, OTHER), (5, BOX)]) for n in range(12)]
+    def boxes(n: int) -> list[tuple[int, Box]]:
+        largest = {9: 1, 2: 4, 5: 1}
+        return [(track, (10.0, 10.0, 50.0 + 40 * (n % 6 == at), 110.0)) for track, at in largest.items()]
+
+    results = [make_result(make_frame(n), boxes(n)) for n in range(12)]
     rows = run(tmp_path, results, make_sink(every_frames=6)).rows
-    assert rows == sorted(rows)
-    assert sorted(track for _, track in rows) == [2, 2, 5, 5, 9, 9]
+    assert rows == [(1, 5), (1, 9), (4, 2), (7, 5), (7, 9), (10, 2)]
 
 
 def test_a_batch_that_does_not_fill_waits_for_a_second_of_media(tmp_path: Path) -> None:
