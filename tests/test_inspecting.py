@@ -15,7 +15,7 @@ from streamtrack.errors import ConfigError, SinkError, SourceError
 from streamtrack.inspecting import convert, inspect, open_recording
 from streamtrack.sinks.jsonl import JsonlSink
 from streamtrack.sinks.msgpack import MsgpackSink
-from streamtrack.tapefile import TapeFile, TrackEntry
+from streamtrack.tapefile import FrameEntry, TapeFile, TrackEntry
 from streamtrack.testing.results import make_frame, make_info, make_result, random_results, walk
 from streamtrack.types import Result
 
@@ -97,6 +97,17 @@ def test_a_track_that_damage_has_taken_is_told_by_its_frames(tmp_path: Path) -> 
     tape.write_bytes(data)
     held = inspect(open_recording(tape))
     assert [damage.offset for damage in held.damage] == [place]
+    assert held.tracks == whole.tracks
+
+
+def test_the_tracks_of_a_run_that_was_killed_are_told_by_its_frames(tmp_path: Path) -> None:
+    tape = record(tmp_path, walk(9))
+    whole = inspect(open_recording(tape))
+    frames = [place for place, entry in TapeFile(tape).entries() if isinstance(entry, FrameEntry)]
+    last = next(place for place, entry in TapeFile(tape).entries() if place > frames[-1])
+    tape.write_bytes(tape.read_bytes()[:last])
+    held = inspect(open_recording(tape))
+    assert (held.closed, held.damage, held.frames) == (False, [], 9)
     assert held.tracks == whole.tracks
 
 

@@ -327,3 +327,16 @@ def test_what_is_wrong_with_a_det_txt(tmp_path: Path, text: str, words: str) -> 
 def test_an_empty_det_txt_is_an_empty_tape(tmp_path: Path) -> None:
     tape = read_tape(put(tmp_path / "det.txt", ""))
     assert len(tape) == len(list(tape)) == len(tape.strided(3)) == 0
+
+
+@pytest.mark.parametrize("sink", [JsonlSink(), JsonlSink(compress="gzip"), JsonlSink(rotate_s=0.1), MsgpackSink()])
+def test_the_frames_of_a_run_count_from_0_however_it_is_kept(tmp_path: Path, sink: JsonlSink | MsgpackSink) -> None:
+    sink.open(make_info(tmp_path))
+    for result in walk(4):
+        sink.write(result)
+    sink.close()
+    assert read_tape(tmp_path).frames_from == 0
+
+
+def test_the_frames_of_the_benchmark_count_from_1(tmp_path: Path) -> None:
+    assert read_tape(put(tmp_path / "det.txt", "1,-1,1,2,3,4,1")).frames_from == 1

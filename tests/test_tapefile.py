@@ -185,6 +185,17 @@ def test_a_damaged_entry_costs_that_entry_alone(tmp_path: Path) -> None:
     assert f"from byte {places[4]} on are damaged" in str(damage)
 
 
+@pytest.mark.parametrize("offset", [0, 8, 2**40, 2**64 - 1])
+def test_an_end_that_is_nowhere_is_none(tmp_path: Path, offset: int) -> None:
+    results = list(walk(4))
+    path = record(tmp_path, results)
+    path.write_bytes(path.read_bytes()[:-16] + struct.pack("<Q8s", offset, b"STAPEend"))
+    tape = TapeFile(path)
+    assert tape.end is None
+    assert [chunk.frames for chunk in tape.chunks] == [4]
+    assert_same(tape.results(), results)
+
+
 @pytest.mark.parametrize("tail", [bytes(100), b"\xff" * 100])
 def test_what_a_power_cut_leaves_is_damage(tmp_path: Path, tail: bytes) -> None:
     results = list(walk(4))
@@ -257,9 +268,10 @@ def test_an_entry_that_is_not_what_it_says_is_refused(tmp_path: Path) -> None:
     path = record(tmp_path, walk(3), close=False)
     place, frame = next(iter(TapeFile(path).entries()))
     whole = path.read_bytes()
-    path.write_bytes(whole + encode(msgspec.structs.replace(frame, scores=b"\0" * 8)))
-    with pytest.raises(SourceOpenError, match=rf"byte {len(whole)}: the entry is not what it says it is: its arrays"):
-        list(TapeFile(path).results())
+    for wrong in ({"scores": b"\0" * 8}, {"track_rows": [1]}, {"track_rows": [-2]}, {"track_states": [1]}):
+        path.write_bytes(whole + encode(msgspec.structs.replace(frame, **wrong)))
+        with pytest.raises(SourceOpenError, match=rf"byte {len(whole)}: the entry is not what it says it is: its arr"):
+            list(TapeFile(path).results())
     text = msgspec.msgpack.encode([1, "text"])
     path.write_bytes(whole[:place] + struct.pack("<II", len(text), zlib.crc32(text)) + text)
     with pytest.raises(SourceOpenError, match=rf"byte {place}: the entry is not what it says it is"):

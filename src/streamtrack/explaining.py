@@ -224,7 +224,7 @@ def _scenes(tape: Tape, params: TrackerParams) -> Iterator[_Scene]:
             before = tracker.expect(frame.pts_ns)
             update = tracker.update(detections, frame.pts_ns)
         except ValueError as error:
-            raise SourceError(f"Frame {frame.index + 1} of '{tape.source.uri}': {error}.") from error
+            raise SourceError(f"Frame {frame.index + tape.frames_from} of '{tape.source.uri}': {error}.") from error
         yield _Scene(frame, detections, before, update, cut, params)
 
 
@@ -342,7 +342,7 @@ class _Witness:
 
     def __init__(self, tape: Tape, params: TrackerParams, track: int) -> None:
         self.tape, self.params, self.track = tape, params, track
-        self.first = 0 if tape.file.suffix == ".jsonl" else 1
+        self.first = tape.frames_from
         self.lifetime = config.lifetime(params, tape.source.sample_rate)
         self.birth: Birth | None = None
         self.confirmed: Confirmation | None = None

@@ -117,7 +117,7 @@ def retrack(tape: Tape, params: TrackerParams, write: Write | None = None) -> Ou
                 tracker.cut()
             tracks = tracker.update(detections, frame.pts_ns)
         except ValueError as error:
-            raise SourceError(f"Frame {frame.index + 1} of '{tape.source.uri}': {error}.") from error
+            raise SourceError(f"Frame {frame.index + tape.frames_from} of '{tape.source.uri}': {error}.") from error
         seconds += time.perf_counter() - start
         detected += len(detections)
         result = Result(frame, detections, tracks, cut, box_counts=box_counts)

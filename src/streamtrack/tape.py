@@ -59,6 +59,11 @@ class Tape:
     notes: tuple[str, ...] = ()
     """What a person should know, a sentence each."""
 
+    @property
+    def frames_from(self) -> int:
+        """What people call the first frame of the source: 0 in a run, 1 in a ``det.txt``."""
+        return 0 if holds_run(self.file) else 1
+
     def __len__(self) -> int:
         return len(self.frames)
 

@@ -239,7 +239,7 @@ def test_a_broken_or_missing_picture_is_grey(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("row", "said"),
-    [("3,-1,10,20,-30,40,0.9", "Frame 2 .* inside out"), ("2,-1,10,20,30,40,57.3", r"Frame 1 .* score not in 0\.\.1")],
+    [("3,-1,10,20,-30,40,0.9", "Frame 3 .* inside out"), ("2,-1,10,20,30,40,57.3", r"Frame 2 .* score not in 0\.\.1")],
 )
 def test_a_detection_that_no_tracker_takes_is_named(tmp_path: Path, row: str, said: str) -> None:
     (tmp_path / "det.txt").write_text(f"1,-1,10,20,30,40,0.9\n{row}\n")

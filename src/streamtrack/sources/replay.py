@@ -252,7 +252,7 @@ def _check(tape: Tape) -> None:
     wrong |= ~((scores >= 0) & (scores <= 1))
     if wrong.any():
         row = int(np.argmax(wrong))
-        frame = tape.frames[np.searchsorted(tape.last, row, "right")]
+        frame = tape.frames[np.searchsorted(tape.last, row, "right")] + tape.frames_from
         raise SourceOpenError(
             f"Frame {frame} in '{tape.file}' has a box that is not finite or inside out, or a score not in 0..1: "
             f"{boxes[row].tolist()}, {scores[row]:g}."
