@@ -46,7 +46,7 @@ QUICK = {"fpsprobesize": "0", "analyzeduration": "200000"}
 
 
 @contextmanager
-def opened(url: str, transport: str = "tcp", timeout: float = 5.0) -> Iterator[Any]:
+def opened(url: str, transport: str = "tcp", timeout: float = 20.0) -> Iterator[Any]:
     options = {**QUICK, "rtsp_transport": transport} if url.startswith("rtsp") else QUICK
     with av.open(url, options=options, timeout=(timeout, timeout)) as container:
         container.streams.video[0].thread_type = "SLICE"
