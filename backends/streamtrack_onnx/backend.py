@@ -21,8 +21,9 @@ from streamtrack_onnx.session import OnnxSession, first_line, is_out_of_memory
 _Shape = tuple[int | str | None, ...]
 _FATAL_ONLY = 4
 SPIN_US = "50"
-"""How long a thread waits awake for its next part. Measured on two cores: as fast as one that always does where cores
-are idle (a sleeping one is 1.16 times slower), the fastest where they are busy, and 6 % of a core at 5 fps (25 %)."""
+"""How long a thread waits awake for its next part. On two cores (docs/benchmarks.md): as fast as one that always does
+where cores are idle (a sleeping one is 1.1 to 1.4 times slower), faster where they are busy, and 5 % of a core at 5 fps
+where the default takes 22 %."""
 
 
 class OnnxBackend:

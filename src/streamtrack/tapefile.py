@@ -323,7 +323,7 @@ class TapeFile:
             offset: begin with the entry there.
 
         Raises:
-                SourceOpenError: it cannot be read, or an entry holds something else than its kind does.
+            SourceOpenError: it cannot be read, or an entry holds something else than its kind does.
         """
         with self._open() as file:
             for place, payload in self._payloads(file, self._body if offset is None else offset):
