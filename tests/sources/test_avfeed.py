@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import socket
 import struct
+from collections.abc import Iterator
 
+import av
 import pytest
 
-from streamtrack.sources._avfeed import Captures, escaped, target
+from streamtrack.errors import SourceOpenError
+from streamtrack.sources._avfeed import Captures, Limits, Target, _why_not, escaped, pictures, target
+from streamtrack.sources._connection import FeedError, ThreadedConnection
 
 
 @pytest.mark.parametrize(
@@ -46,6 +51,34 @@ def test_each_kind_of_source_is_asked_for_in_its_own_way() -> None:
     assert ask("v4l2:/dev/video2") == ("/dev/video2", "v4l2", {})
     assert ask("avfoundation:0") == ("0", "avfoundation", {})
     assert ask("dshow:video=My Camera") == ("video=My Camera", "dshow", {})
+
+
+@pytest.fixture
+def mute_port() -> Iterator[int]:
+    """A TCP port on which the kernel takes connections that nobody ever answers."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield listener.getsockname()[1]
+
+
+@pytest.mark.parametrize("url", ["rtsp://127.0.0.1:{}/live", "http://127.0.0.1:{}/live.m3u8", "tcp://127.0.0.1:{}"])
+@pytest.mark.parametrize("open_s", [0.02, 0.3])
+def test_who_says_nothing_is_said_not_to_answer(mute_port: int, url: str, open_s: float) -> None:
+    asked = target(url.format(mute_port), transport="auto", camera_size="", camera_fps=0.0)
+    connection = ThreadedConnection(lambda _: iter(()))  # type: ignore[arg-type, return-value]
+    with pytest.raises(FeedError, match=rf"^no answer within {open_s} s; check that it is up") as caught:
+        next(pictures(asked, Limits(open_s, read_s=5.0), connection))
+    assert not caught.value.lasting
+
+
+def test_what_makes_no_sense_is_told_from_silence_and_from_what_this_ffmpeg_lacks() -> None:
+    limits, senseless = Limits(open_s=5.0, read_s=5.0), av.InvalidDataError(1, "invalid")
+    for asked in (Target("rtsp://camera/live", {}), Target("/dev/video0", {}, "v4l2", camera=True)):
+        assert str(_why_not(asked, limits, senseless, 4.9)).startswith("what it sends is not a video")
+        assert str(_why_not(asked, limits, senseless, 5.0)).startswith("no answer within 5 s")
+    for lacking in (ValueError("no container format 'v4l2'"), av.DemuxerNotFoundError(1, "no demuxer")):
+        error = _why_not(Target("/dev/video0", {}, "v4l2", camera=True), limits, lacking, 0.0)
+        assert isinstance(error, SourceOpenError)
+        assert "this FFmpeg knows no v4l2; try GStreamer" in str(error)
 
 
 def test_the_first_reference_time_is_that_of_another_frame_and_is_not_used() -> None:

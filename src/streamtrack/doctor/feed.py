@@ -45,9 +45,6 @@ def open_feed(uri: str, options: dict[str, Any]) -> Input:
 def _why(asked: Target, error: Exception, waited_s: float) -> str:
     if isinstance(error, av.ProtocolNotFoundError):
         return f"this FFmpeg knows no {asked.url.partition(':')[0]}; try GStreamer (gst:PIPELINE)"
-    # To FFmpeg's RTSP, silence is an answer that cannot be understood.
-    if isinstance(error, av.InvalidDataError) and waited_s > _TIMEOUTS_S[0]:
-        return reason(TimeoutError())
     if asked.camera:
         return f"{getattr(error, 'strerror', None) or 'FFmpeg has no such kind of camera'}; check that it is plugged in"
-    return reason(error)
+    return reason(error, waited_s=waited_s, limit_s=_TIMEOUTS_S[0])

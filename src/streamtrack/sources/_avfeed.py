@@ -153,6 +153,7 @@ def pictures(asked: Target, limits: Limits, connection: ThreadedConnection) -> G
 
 
 def _open(asked: Target, limits: Limits) -> InputContainer:
+    began_s = time.monotonic()
     try:
         return av.open(
             asked.url,
@@ -163,21 +164,21 @@ def _open(asked: Target, limits: Limits) -> InputContainer:
             metadata_errors="replace",
         )
     except (av.FFmpegError, ValueError, OSError) as error:
-        raise _why_not(asked, limits, error) from hide_secrets(error)
+        raise _why_not(asked, limits, error, time.monotonic() - began_s) from hide_secrets(error)
 
 
-def _why_not(asked: Target, limits: Limits, error: Exception) -> FeedError | SourceOpenError:
+def _why_not(asked: Target, limits: Limits, error: Exception, waited_s: float) -> FeedError | SourceOpenError:
     """Return the error for a feed that cannot be opened."""
-    if isinstance(error, _HOPELESS) or (asked.format and isinstance(error, ValueError)):
+    # PyAV itself raises ValueError for a format that FFmpeg lacks; what FFmpeg cannot understand is a subclass of that.
+    unknown = isinstance(error, ValueError) and not isinstance(error, av.FFmpegError)
+    if isinstance(error, _HOPELESS) or unknown:
         where = f"{asked.format}:{asked.url}" if asked.format else redact(asked.url)
         kind = where.partition(":")[0]
         return SourceOpenError(f"{where} cannot be opened: this FFmpeg knows no {kind}; try GStreamer (gst:PIPELINE).")
     lasting = isinstance(error, _LASTING)
-    if isinstance(error, av.ExitError):
-        return FeedError(f"no answer within {limits.open_s:g} s; check that it is up and reachable")
     known = _CAMERA_REASONS if asked.camera else _NETWORK_REASONS
     text = known.get(getattr(error, "errno", None) or 0)
-    return FeedError(text or reason(error), lasting=lasting)
+    return FeedError(text or reason(error, waited_s=waited_s, limit_s=limits.open_s), lasting=lasting)
 
 
 def _pick_video(container: InputContainer) -> VideoStream:

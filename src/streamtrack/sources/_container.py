@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple
@@ -31,7 +32,6 @@ _REASONS: tuple[tuple[tuple[type[Exception], ...], str], ...] = (
     ((ConnectionRefusedError,), "nothing listens there; check host and port"),
     ((av.HTTPUnauthorizedError, av.HTTPForbiddenError), "the server refuses these credentials; check them"),
     ((av.HTTPNotFoundError,), "the server has nothing under that path; check it"),
-    ((av.ExitError, TimeoutError), f"no answer within {_URL_TIMEOUTS_S[0]} s; check that it is up and reachable"),
     ((av.ProtocolNotFoundError,), "FFmpeg does not know this kind of URL; check how it begins"),
     ((av.InvalidDataError,), "what it sends is not a video that FFmpeg can read"),
 )
@@ -134,11 +134,12 @@ def _unreadable(label: str, head: bytes, *, piped: bool = False) -> str:
 
 
 def _open_url(uri: str) -> Input:
-    label = redact(uri)
+    label, began_s = redact(uri), time.monotonic()
     try:
         container = av.open(uri, "r", timeout=_URL_TIMEOUTS_S, metadata_errors="replace")
     except (av.FFmpegError, ValueError) as error:
-        raise SourceOpenError(f"{label} cannot be opened: {reason(error)}.") from hide_secrets(error)
+        why = reason(error, waited_s=time.monotonic() - began_s)
+        raise SourceOpenError(f"{label} cannot be opened: {why}.") from hide_secrets(error)
     return Input(container, label, label, live=uri.partition("://")[0].lower() in _LIVE, is_file=False)
 
 
@@ -148,8 +149,18 @@ def hide_secrets(error: Exception) -> Exception:
     return error
 
 
-def reason(error: Exception) -> str:
-    """Return why a URL failed, as the end of a sentence."""
+def reason(error: Exception, *, waited_s: float = 0.0, limit_s: float = _URL_TIMEOUTS_S[0]) -> str:
+    """Return why a URL failed, as the end of a sentence.
+
+    Args:
+        error: what FFmpeg raised.
+        waited_s: for how long it was waited until then, in seconds.
+        limit_s: for how long FFmpeg was allowed to wait, in seconds.
+    """
+    # Interrupted as it waits for an answer, FFmpeg's RTSP takes the silence for an answer that makes no sense.
+    silent = isinstance(error, av.InvalidDataError) and waited_s >= limit_s
+    if silent or isinstance(error, (av.ExitError, TimeoutError)):
+        return f"no answer within {limit_s:g} s; check that it is up and reachable"
     for kinds, text in _REASONS:
         if isinstance(error, kinds):
             return text
