@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import socket
+import struct
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,7 +12,7 @@ from typing import Any
 import pytest
 from brokers import FAST, BrokerConformance, KafkaMock, ids_in_order, run, running, story, until
 
-from streamtrack.errors import ConfigError
+from streamtrack.errors import ConfigError, SinkError
 from streamtrack.sinks._delivery import Refused
 from streamtrack.sinks._messages import Message
 from streamtrack.sinks.kafka import KafkaSink
@@ -23,8 +26,6 @@ def server() -> Iterator[KafkaMock]:
 
 
 class TestConformance(BrokerConformance):
-    absent = "transport failure"
-
     def make_lasting(self, folder: Path) -> KafkaMock:
         return KafkaMock()
 
@@ -76,6 +77,40 @@ def test_a_login_is_handed_to_the_client_and_not_shown() -> None:
         "security.protocol": "SASL_SSL", "sasl.mechanisms": "PLAIN", "sasl.username": "me", "sasl.password": "hunter2",
     }  # fmt: skip
     assert "hunter2" not in sink._where() + sink._transport.identity
+
+
+def _refuse(listener: socket.socket) -> None:
+    """Speak Kafka's protocol just as far as it takes to refuse a login (kafka.apache.org/protocol)."""
+    with listener.accept()[0] as client, client.makefile("rb") as requests:
+        while head := requests.read(4):
+            body = requests.read(*struct.unpack(">i", head))
+            kind, version, number = struct.unpack_from(">hhi", body)
+            if kind == 18:  # ApiVersions: SaslHandshake, ApiVersions, SaslAuthenticate; of itself version 0 only
+                said = struct.pack(">hi9h", 35 * (version > 0), 3, 17, 0, 1, 18, 0, 0, 36, 0, 0)
+            elif kind == 17:  # SaslHandshake: no error, these mechanisms
+                said = struct.pack(">hi", 0, 1) + _text("PLAIN")
+            else:  # SaslAuthenticate: SASL_AUTHENTICATION_FAILED
+                said = struct.pack(">h", 58) + _text("no such user, or another password") + struct.pack(">i", 0)
+            client.sendall(struct.pack(">ii", 4 + len(said), number) + said)
+
+
+def _text(said: str) -> bytes:
+    return struct.pack(">h", len(said)) + said.encode()
+
+
+def test_a_refused_password_fails_the_run_and_is_not_shown(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=_refuse, args=(listener,))
+        thread.start()
+        sink = KafkaSink(
+            servers=f"127.0.0.1:{listener.getsockname()[1]}", username="me", password="hunter2", mechanism="PLAIN",
+            timeout_s=1,
+        )  # fmt: skip
+        with pytest.raises(SinkError, match=r"refuses: .*no such user, or another password") as caught:
+            sink.open(make_info(tmp_path))
+        sink.close()
+        thread.join()
+    assert "hunter2" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -103,6 +103,9 @@ class Options(TypedDict, total=False):
     retry_first_s: float
     retry_max_s: float
     close_timeout_s: float
+    tls_ca: str
+    tls_cert: str
+    tls_key: str
 
 
 _Positive = Annotated[float, msgspec.Meta(gt=0)]
@@ -139,6 +142,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Longest such wait."""
     close_timeout_s: Annotated[float, msgspec.Meta(ge=0)] = 5.0
     """How long to go on sending at the end of a run; what is left then stays in the spool."""
+    tls_ca: str = ""
+    """PEM file with the authorities to trust where the connection is encrypted; empty: the system's."""
+    tls_cert: str = ""
+    """PEM file with the certificate that tells the broker who we are; empty: none."""
+    tls_key: str = ""
+    """PEM file with its private key; empty: it is in the same file."""
 
 
 def settle(sink: str, given: Mapping[str, Any]) -> Settings:
@@ -450,4 +459,4 @@ class _NotThere(Exception):
     """The broker was not there at the start, where the sink may not wait for it."""
 
 
-_WAIT_HINT: Final = "Start it, or let the run begin without it: wait=true."
+_WAIT_HINT: Final = "With wait=true the run begins without it."

@@ -9,6 +9,7 @@ from streamtrack.errors import ConfigError
 from streamtrack.sinks._delivery import Options, Refused, StreamSink, Unreachable, settle
 from streamtrack.sinks._endpoint import require_client
 from streamtrack.sinks._messages import Message, Template
+from streamtrack.sinks._tls import read_tls
 
 if TYPE_CHECKING:
     from confluent_kafka import KafkaError, Producer
@@ -58,7 +59,11 @@ class KafkaSink(StreamSink):
             raise ConfigError(
                 "Option kafka.servers must be HOST:PORT of a broker, or several of them with commas between."
             )
+        files = read_tls("kafka", settings, encrypted=tls, how="tls=true")
         login: dict[str, Any] = {"security.protocol": f"{'SASL_' * bool(username)}{'SSL' if tls else 'PLAINTEXT'}"}
+        if files is not None:
+            named = {"ca": files.ca, "certificate": files.cert, "key": files.key or files.cert}
+            login |= {f"ssl.{kind}.location": file for kind, file in named.items() if file}
         if username:
             login |= {"sasl.mechanisms": mechanism, "sasl.username": username, "sasl.password": password}
         super().__init__(_Producer(servers, Template("kafka.topic", topic), login), settings)
@@ -78,36 +83,45 @@ class _Producer:
 
     def connect(self, timeout_s: float) -> None:
         """Reach a broker, and ask it for its topics."""
-        from confluent_kafka import KafkaException, Producer
+        from confluent_kafka import KafkaException
 
         self._trouble = None
-        timeout_ms = max(1000, round(timeout_s * 1e3))
-        self._producer = Producer(
-            {
-                **self._login,
-                "bootstrap.servers": self.place,
-                "client.id": "streamtrack",
-                "acks": "all",
-                "enable.idempotence": True,
-                "linger.ms": 0,
-                # What is late is sent again by the delivery, in order, not by a queue of the client.
-                "message.timeout.ms": timeout_ms,
-                "socket.timeout.ms": timeout_ms,
-                "topic.metadata.propagation.max.ms": timeout_ms // 2,
-                "reconnect.backoff.ms": 20,
-                "error_cb": self._on_error,
-                "log_level": 0,
-            }
-        )
+        self._producer = self._made(timeout_s)
         try:
             self._producer.list_topics(timeout=timeout_s)
         except KafkaException as error:
-            # What it says of itself is that it took too long; why, the callback was told.
+            # What it says of itself is that it took too long; why, the callback is told.
+            self._producer.poll(0)
             raise self._judged(self._trouble or error.args[0]) from error
 
+    def _made(self, timeout_s: float) -> Producer:
+        from confluent_kafka import KafkaException, Producer
+
+        timeout_ms = max(1000, round(timeout_s * 1e3))
+        options = {
+            **self._login,
+            "bootstrap.servers": self.place,
+            "client.id": "streamtrack",
+            "acks": "all",
+            "enable.idempotence": True,
+            "linger.ms": 0,
+            # What is late is sent again by the delivery, in order, not by a queue of the client.
+            "message.timeout.ms": timeout_ms,
+            "socket.timeout.ms": timeout_ms,
+            "topic.metadata.propagation.max.ms": timeout_ms // 2,
+            "reconnect.backoff.ms": 20,
+            "error_cb": self._on_error,
+            "log_level": 0,
+        }
+        try:
+            return Producer(options)
+        except KafkaException as error:
+            # Its files were there when the run began.
+            raise Unreachable(_words(error.args[0])) from error
+
     def _on_error(self, error: KafkaError) -> None:
-        # The last word of librdkafka, "all brokers are down", says less than the ones before it.
-        if self._trouble is None or error.name() in _REFUSALS:
+        # Many words come at once, and "all brokers are down" says less than the others, wherever it stands.
+        if self._trouble is None or _weight(error) > _weight(self._trouble):
             self._trouble = error
 
     def publish(self, messages: Sequence[Message], timeout_s: float) -> None:
@@ -145,7 +159,7 @@ class _Producer:
         refused = [each for each in (error, self._trouble) if each is not None and each.name() in _REFUSALS]
         if refused:
             return Refused(f"{refused[0].str()}.")
-        return Unreachable(f"{error.str()}.")
+        return Unreachable(_words(error))
 
     def idle(self) -> None:
         """Let the client tell of errors; its own threads keep the connection."""
@@ -158,3 +172,22 @@ class _Producer:
             self._producer.purge()
             self._producer.flush(0)
             self._producer = None
+
+
+def _weight(error: KafkaError) -> int:
+    """Return how much an error explains."""
+    name = error.name()
+    return 3 if name in _REFUSALS else 2 if name == "_SSL" else 0 if name == "_ALL_BROKERS_DOWN" else 1
+
+
+def _words(error: KafkaError) -> str:
+    said = error.str().rstrip(".")
+    if error.name() != "_SSL":
+        return f"{said}."
+    if "certificate verify failed" in said:
+        # It does not say which of the two.
+        return (
+            "its certificate is not trusted, or that of another host: name the certificate of its authority with "
+            "tls_ca=FILE, and the broker as its certificate does."
+        )
+    return f"no encrypted connection comes about ({said.partition('SSL handshake failed: ')[2] or said})."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import socket
+import ssl
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal, Unpack
@@ -12,6 +13,7 @@ from streamtrack.errors import ConfigError
 from streamtrack.sinks._delivery import Options, Refused, StreamSink, Unreachable, settle
 from streamtrack.sinks._endpoint import Endpoint, read_endpoint, require_client
 from streamtrack.sinks._messages import Message, Template
+from streamtrack.sinks._tls import Tls, in_words, read_tls
 
 if TYPE_CHECKING:
     from paho.mqtt.client import Client
@@ -52,7 +54,20 @@ class MqttSink(StreamSink):
             raise ConfigError("Option mqtt.topic has a + or a #: such topics are to subscribe to, not to publish to.")
         endpoint = read_endpoint("mqtt.url", url, {"mqtt": 1883, "mqtts": 8883})
         content = "application/json" if settings.encoding == "json" else "application/msgpack"
-        super().__init__(_Publisher(endpoint, Template("mqtt.topic", topic), protocol == "5", content), settings)
+        encrypted = endpoint.scheme == "mqtts"
+        tls = read_tls("mqtt", settings, encrypted=encrypted, how="a URL that begins with mqtts://")
+        super().__init__(_Publisher(endpoint, Template("mqtt.topic", topic), protocol == "5", content, tls), settings)
+
+
+class _ClosedSocket(ssl.SSLSocket):
+    """One that is closed where its handshake fails: the client forgets it."""
+
+    def do_handshake(self, block: bool = False) -> None:
+        try:
+            super().do_handshake(block)
+        except OSError:
+            self.close()
+            raise
 
 
 class _Publisher:
@@ -60,10 +75,10 @@ class _Publisher:
 
     name = "mqtt"
 
-    def __init__(self, endpoint: Endpoint, topic: Template, is_5: bool, content: str) -> None:
+    def __init__(self, endpoint: Endpoint, topic: Template, is_5: bool, content: str, tls: Tls | None) -> None:
         self.place = endpoint.place
         self.identity = f"{endpoint.place} {topic.text}"
-        self._endpoint, self._topic, self._is_5, self._content = endpoint, topic, is_5, content
+        self._endpoint, self._topic, self._is_5, self._content, self._tls = endpoint, topic, is_5, content, tls
         self._client: Client | None = None
         self._answer: Any = None
         self._pending: set[int] = set()
@@ -92,12 +107,14 @@ class _Publisher:
         client.connect_timeout = timeout_s
         if endpoint.username:
             client.username_pw_set(endpoint.username, endpoint.password or None)
-        if endpoint.scheme == "mqtts":
-            client.tls_set()
         try:
+            if self._tls is not None:
+                context = self._tls.context()
+                context.sslsocket_class = _ClosedSocket
+                client.tls_set_context(context)
             client.connect(endpoint.host, endpoint.port, _KEEP_ALIVE_S)
         except OSError as error:
-            raise Unreachable(f"{error.strerror or error}.") from error
+            raise Unreachable(in_words(error)) from error
         self._loop_until(lambda: self._answer is not None, timeout_s, "no answer in time.")
         if self._answer.is_failure:
             kind = Unreachable if str(self._answer) in _NOT_NOW else Refused

@@ -5,17 +5,21 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, Unpack
 
+from streamtrack.errors import ConfigError
 from streamtrack.sinks._delivery import Options, Refused, StreamSink, Unreachable, settle
-from streamtrack.sinks._endpoint import read_endpoint, require_client
+from streamtrack.sinks._endpoint import Endpoint, read_endpoint, require_client
 from streamtrack.sinks._messages import Message, Template
+from streamtrack.sinks._tls import Tls, in_words, read_tls
 
 if TYPE_CHECKING:
     from nats.aio.client import Client
     from nats.js import JetStreamContext
 
 _TICK_S = 0.01
+_FAREWELL_S = 1.0
 
 
 class NatsSink(StreamSink):
@@ -42,7 +46,12 @@ class NatsSink(StreamSink):
     ) -> None:
         require_client("nats", "nats")
         settings = settle("nats", delivery)
-        super().__init__(_Publisher(url, Template("nats.subject", subject), stream), settings)
+        servers = [read_endpoint("nats.url", each, {"nats": 4222, "tls": 4222}) for each in url.split(",")]
+        if len({server.scheme for server in servers}) > 1:
+            raise ConfigError("Option nats.url: either all of the servers begin with tls://, or none.")
+        encrypted = servers[0].scheme == "tls"
+        tls = read_tls("nats", settings, encrypted=encrypted, how="a URL that begins with tls://")
+        super().__init__(_Publisher(servers, Template("nats.subject", subject), stream, tls), settings)
 
 
 class _Publisher:
@@ -50,16 +59,14 @@ class _Publisher:
 
     name = "nats"
 
-    def __init__(self, url: str, subject: Template, stream: str) -> None:
-        servers = [read_endpoint("nats.url", each, {"nats": 4222, "tls": 4222}) for each in url.split(",")]
+    def __init__(self, servers: Sequence[Endpoint], subject: Template, stream: str, tls: Tls | None) -> None:
         self._servers = [server.place for server in servers]
         self.place = ",".join(self._servers)
         self.identity = f"{self.place} {subject.text}"
-        self._subject, self._stream = subject, stream
+        self._subject, self._stream, self._tls = subject, stream, tls
         user, password = servers[0].username, servers[0].password
-        self._login: dict[str, Any] = {"token": user} if user and not password else {}
-        if password:
-            self._login = {"user": user, "password": password}
+        login = {"user": user, "password": password} if password else {"token": user} if user else {}
+        self._login: dict[str, Any] = {key: partial(self._confided, value) for key, value in login.items()}
         self._runner: asyncio.Runner | None = None
         self._client: Client | None = None
         self._jetstream: JetStreamContext | None = None
@@ -85,6 +92,7 @@ class _Publisher:
             await asyncio.wait_for(self._client.connect(self._servers, **self._options()), timeout_s)
         except (NoServersError, TimeoutError) as error:
             raise self._trouble or error from error
+        self._insist_on_tls()
         self._jetstream = self._client.jetstream(timeout=timeout_s)
         self._proven = False
         subject = self._subject.pattern("*")
@@ -95,11 +103,22 @@ class _Publisher:
                 raise Refused(f"no stream takes the subject '{subject}': add one, or name one with stream=.") from error
             await self._jetstream.add_stream(name=self._stream, subjects=[subject])
 
+    def _confided(self, secret: str) -> str:
+        self._insist_on_tls()
+        return secret
+
+    def _insist_on_tls(self) -> None:
+        # nats-py leaves it to the server: one that does not ask for TLS is spoken to without, whatever the URL says.
+        assert self._client is not None
+        if self._tls is not None and not self._client._server_info.get("tls_required"):
+            raise Unreachable("it does not speak TLS: nothing was confided to it.")
+
     def _options(self) -> dict[str, Any]:
         # Who tries again is the delivery: in the right order.
         never = {"allow_reconnect": False, "max_reconnect_attempts": 1, "reconnect_time_wait": 0}
         told = {"error_cb": self._on_error, "disconnected_cb": self._on_lost, "closed_cb": self._on_lost}
-        return {"name": "streamtrack", **never, **told, **self._login}
+        tls = {"tls": self._tls.context()} if self._tls is not None else {}
+        return {"name": "streamtrack", **never, **told, **tls, **self._login}
 
     async def _on_error(self, error: Exception) -> None:
         self._trouble = error
@@ -153,7 +172,8 @@ class _Publisher:
             return
         with suppress(Exception):
             if self._client is not None:
-                self._runner.run(self._client.close())
+                # After a handshake that failed it would wait for ever for the connection to be closed.
+                self._runner.run(asyncio.wait_for(self._client.close(), _FAREWELL_S))
         self._runner.close()
         self._runner = self._client = self._jetstream = None
 
@@ -173,4 +193,4 @@ def _judged(error: Exception) -> Exception:
         said = f"{error.description or text}."
         # A stream that is full is emptied by those who read it.
         return Unreachable(said) if "exceeded" in said else Refused(said)
-    return Unreachable(text)
+    return Unreachable(in_words(error) if isinstance(error, OSError) else text)

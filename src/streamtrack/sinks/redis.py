@@ -9,6 +9,7 @@ from streamtrack.errors import ConfigError
 from streamtrack.sinks._delivery import Options, Refused, StreamSink, Unreachable, settle
 from streamtrack.sinks._endpoint import Endpoint, read_endpoint, require_client
 from streamtrack.sinks._messages import Message, Template
+from streamtrack.sinks._tls import Tls, in_words, read_tls
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -50,20 +51,22 @@ class RedisSink(StreamSink):
         if maxlen < 0:
             raise ConfigError(f"Option redis.maxlen = {maxlen} must be 0 or more.")
         endpoint = read_endpoint("redis.url", url, {"redis": 6379, "rediss": 6379})
-        super().__init__(_Adder(endpoint, Template("redis.stream", stream), maxlen), settings)
+        encrypted = endpoint.scheme == "rediss"
+        tls = read_tls("redis", settings, encrypted=encrypted, how="a URL that begins with rediss://")
+        super().__init__(_Adder(endpoint, Template("redis.stream", stream), maxlen, tls), settings)
 
 
 class _Adder:
     name = "redis"
 
-    def __init__(self, endpoint: Endpoint, stream: Template, maxlen: int) -> None:
+    def __init__(self, endpoint: Endpoint, stream: Template, maxlen: int, tls: Tls | None) -> None:
         number = endpoint.path.strip("/") or "0"
         if not number.isdecimal():
             raise ConfigError(f"Option redis.url: the database '{number}' behind the host must be a number.")
         self.place = f"{endpoint.place}/{number}"
         self.identity = f"{self.place} {stream.text}"
         self._endpoint, self._stream, self._database = endpoint, stream, int(number)
-        self._maxlen = maxlen or None
+        self._maxlen, self._tls = maxlen or None, tls
         self._client: Redis | None = None
 
     def connect(self, timeout_s: float) -> None:
@@ -80,7 +83,11 @@ class _Adder:
             db=self._database,
             username=endpoint.username or None,
             password=endpoint.password or None,
-            ssl=endpoint.scheme == "rediss",
+            ssl=self._tls is not None,
+            ssl_ca_certs=self._tls.ca or None if self._tls else None,
+            ssl_certfile=self._tls.cert or None if self._tls else None,
+            ssl_keyfile=self._tls.key or None if self._tls else None,
+            ssl_check_hostname=True,
             socket_timeout=timeout_s,
             socket_connect_timeout=timeout_s,
             # Who tries again is the delivery: here a command that may have been carried out would be sent twice unseen.
@@ -130,7 +137,7 @@ def _judged(error: Exception) -> Unreachable | Refused:
     if isinstance(error, AuthenticationError | AuthorizationError) or any(word in text for word in _NO_ACCESS):
         return Refused(text)
     if isinstance(error, ConnectionError | TimeoutError):
-        return Unreachable(text)
+        return Unreachable(in_words(error))
     # The text of an error in a transaction begins with which command it was.
     if isinstance(error, ResponseError) and not any(word in text for word in _FOR_NOW):
         return Refused(text)

@@ -20,6 +20,7 @@ from streamtrack.errors import ConfigError
 from streamtrack.sinks._delivery import Options, Refused, StreamSink, Unreachable, settle
 from streamtrack.sinks._endpoint import Endpoint, read_endpoint
 from streamtrack.sinks._messages import Message, joined
+from streamtrack.sinks._tls import Tls, in_words, read_tls
 
 _TRY_AGAIN: Final = (408, 425, 429)
 _READ_BYTES: Final = 4096
@@ -53,7 +54,9 @@ class WebhookSink(StreamSink):
         if settings.encoding != "json":
             raise ConfigError("The sink 'webhook' sends JSON only: leave out encoding.")
         endpoint = read_endpoint("webhook.url", url, {"http": 80, "https": 443})
-        super().__init__(_Poster(endpoint, body, _key(secret), authorization), settings)
+        encrypted = endpoint.scheme == "https"
+        tls = read_tls("webhook", settings, encrypted=encrypted, how="a URL that begins with https://")
+        super().__init__(_Poster(endpoint, body, _key(secret), authorization, tls), settings)
 
 
 def _key(secret: str) -> bytes:
@@ -70,10 +73,10 @@ class _Poster:
 
     name = "webhook"
 
-    def __init__(self, endpoint: Endpoint, body: str, key: bytes, authorization: str) -> None:
+    def __init__(self, endpoint: Endpoint, body: str, key: bytes, authorization: str, tls: Tls | None) -> None:
         self.place = endpoint.place
         self.identity = f"{endpoint.place}{endpoint.path}"
-        self._endpoint, self._key = endpoint, key
+        self._endpoint, self._key, self._tls = endpoint, key, tls
         self._as_lines = body == "lines"
         self._headers = {
             "Content-Type": "application/x-ndjson" if self._as_lines else "application/json",
@@ -89,12 +92,16 @@ class _Poster:
     def connect(self, timeout_s: float) -> None:
         """Open the connection; nothing is asked of the server."""
         endpoint = self._endpoint
-        kind = http.client.HTTPSConnection if endpoint.scheme == "https" else http.client.HTTPConnection
-        self._connection = kind(endpoint.host, endpoint.port, timeout=timeout_s)
         try:
+            if self._tls is None:
+                self._connection = http.client.HTTPConnection(endpoint.host, endpoint.port, timeout=timeout_s)
+            else:
+                self._connection = http.client.HTTPSConnection(
+                    endpoint.host, endpoint.port, timeout=timeout_s, context=self._tls.context()
+                )
             self._connection.connect()
         except OSError as error:
-            raise Unreachable(f"{error.strerror or error}.") from error
+            raise Unreachable(in_words(error)) from error
 
     def publish(self, messages: Sequence[Message], timeout_s: float) -> None:
         """Post one request; it is acknowledged by any status of 200 to 299."""
@@ -107,7 +114,7 @@ class _Poster:
             # A connection with an answer half read cannot be used again.
             rest = response.read()
         except (OSError, http.client.HTTPException) as error:
-            raise Unreachable(f"{_words(error)}.") from error
+            raise Unreachable(in_words(error)) from error
         del rest
         self._judge(response, text)
 
@@ -145,12 +152,6 @@ class _Poster:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
-
-
-def _words(error: Exception) -> str:
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return str(error) or type(error).__name__
 
 
 def _seconds(retry_after: str) -> float:
