@@ -43,6 +43,7 @@ MAY_IMPORT = {
     "models.spec": Row("", "msgspec"),
     "api": Row("types models.spec", "numpy msgspec"),
     "channel": Row(),
+    "allowance": Row(),
     "threads": Row("channel"),
     "pacing": Row(),
     "speed": Row(libraries="msgspec"),
@@ -116,7 +117,7 @@ MAY_IMPORT = {
     "opening": Row("errors api settings devices models registry", "msgspec"),
     "inference": Row("errors api config devices metrics models opening pipeline settings"),
     "build": Row(
-        f"{VALUES} config doctor.hardware endpoint exposition folder inference latency lighting linting metrics pacing "
+        f"{VALUES} allowance config endpoint exposition folder inference latency lighting linting metrics pacing "
         "pipeline plugins registry resuming claim scenes settings speed threads tracking",
         "msgspec",
     ),
@@ -126,13 +127,13 @@ MAY_IMPORT = {
     ),
     "inspecting": Row("types errors folder registry records tape tapefile", "numpy msgspec"),
     "doctor": Row(
-        f"{VALUES} address config devices fetch models opening plugins registry settings sources sources._avfeed "
+        f"{VALUES} allowance address config devices fetch models opening plugins registry settings sources sources._avfeed "
         "sources._bitstream sources._container sources._losses sources._picture sources._pipe",
         "msgspec av",
     ),
     # The look at the machine works where packages are broken: nothing is imported before it is asked for.
     "doctor.checks": Row(),
-    "doctor.hardware": Row("doctor.checks"),
+    "doctor.hardware": Row("allowance doctor.checks"),
     "doctor.machine": Row(
         "errors doctor.checks doctor.hardware", lazily="config devices fetch models registry tracking av onnxruntime"
     ),
@@ -144,7 +145,7 @@ MAY_IMPORT = {
     ),
     "cli": Row(
         "errors",
-        lazily="streamtrack benching build catalogue config consequences demo doctor evaluation explaining fetch "
+        lazily="streamtrack allowance benching build catalogue config consequences demo doctor evaluation explaining fetch "
         "folder inspecting linting metrics models params schema quantizing registry retracking sources.sampling tape "
         "tapefile types units msgspec rich",
     ),

@@ -14,9 +14,9 @@ from typing import Any, NamedTuple, Self
 import msgspec
 
 from streamtrack import config, folder
+from streamtrack.allowance import usable_cores
 from streamtrack.api import Sink, Source, SourceOptions
 from streamtrack.claim import FolderClaim, SourceFile
-from streamtrack.doctor.hardware import usable_cores
 from streamtrack.endpoint import MetricsEndpoint
 from streamtrack.errors import ConfigError, InternalError, SinkError, redact
 from streamtrack.exposition import Exposition

@@ -99,10 +99,10 @@ def run(args: argparse.Namespace) -> int:
 
 def _planned(args: argparse.Namespace, scratch: Path) -> tuple[Plan, Report]:
     from streamtrack import config, registry
+    from streamtrack.allowance import usable_cores
     from streamtrack.benching import material, surroundings
     from streamtrack.benching.campaign import Matrix, Plan
     from streamtrack.benching.capacity import parse_promise
-    from streamtrack.doctor.hardware import usable_cores
 
     _check_range("--seconds", args.seconds, 0.01, 3600)
     _check_range("--rounds", args.rounds, 1, 20)

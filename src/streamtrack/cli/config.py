@@ -136,7 +136,7 @@ def _show(args: argparse.Namespace) -> int:
 
 
 def _surroundings(resolved: Resolved, rate: float, **known: Any) -> Surroundings:
-    from streamtrack.doctor.hardware import usable_cores
+    from streamtrack.allowance import usable_cores
     from streamtrack.linting import Surroundings
     from streamtrack.sources.sampling import choose
 

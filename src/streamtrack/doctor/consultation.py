@@ -8,13 +8,13 @@ from typing import Any
 import msgspec
 
 from streamtrack import address, config, plugins, registry
+from streamtrack.allowance import cgroup_cores, usable_cores
 from streamtrack.api import SourceOptions
 from streamtrack.doctor.advice import Advice, Machine, Named, advise
 from streamtrack.doctor.checks import Finding
 from streamtrack.doctor.effort import Inference, measure_inference
 from streamtrack.doctor.feed import open_feed
 from streamtrack.doctor.findings import findings
-from streamtrack.doctor.hardware import cgroup_cores, usable_cores
 from streamtrack.doctor.observing import Look, Observations
 from streamtrack.doctor.report import SourceReport, summarise
 from streamtrack.errors import redact
