@@ -127,8 +127,8 @@ MAY_IMPORT = {
     ),
     "inspecting": Row("types errors folder registry records tape tapefile", "numpy msgspec"),
     "doctor": Row(
-        f"{VALUES} allowance address config devices fetch models opening plugins registry settings sources sources._avfeed "
-        "sources._bitstream sources._container sources._losses sources._picture sources._pipe",
+        f"{VALUES} allowance address config devices fetch models opening plugins registry settings sources "
+        "sources._avfeed sources._bitstream sources._container sources._losses sources._picture sources._pipe",
         "msgspec av",
     ),
     # The look at the machine works where packages are broken: nothing is imported before it is asked for.
@@ -145,9 +145,9 @@ MAY_IMPORT = {
     ),
     "cli": Row(
         "errors",
-        lazily="streamtrack allowance benching build catalogue config consequences demo doctor evaluation explaining fetch "
-        "folder inspecting linting metrics models params schema quantizing registry retracking sources.sampling tape "
-        "tapefile types units msgspec rich",
+        lazily="streamtrack allowance benching build catalogue config consequences demo doctor evaluation explaining "
+        "fetch folder inspecting linting metrics models params schema quantizing registry retracking sources.sampling "
+        "tape tapefile types units msgspec rich",
     ),
     "cli.engines": Row("errors", lazily="cli config models opening registry"),
     "cli._export": Row("errors", lazily="api config fetch models params registry"),
