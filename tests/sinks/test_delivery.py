@@ -160,7 +160,8 @@ def test_a_broker_that_is_not_there_at_the_start_fails_the_run_without_its_passw
     assert broker.connects == 1
 
 
-def test_or_is_waited_for_if_told_so(tmp_path: Path) -> None:
+def test_or_is_waited_for_if_told_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
     broker = Broker()
     broker.up = False
     sink = made(broker, wait=True)
@@ -169,6 +170,10 @@ def test_or_is_waited_for_if_told_so(tmp_path: Path) -> None:
     broker.up = True
     sink.close()
     assert broker.numbers == list(range(1, sink.counts()["messages"] + 1))
+    assert [record.getMessage().partition("; ")[0] for record in caplog.records] == [
+        "fake: fake://host is not there: nobody listens at fake://***@host.",
+        "fake: fake://host is there",
+    ]
 
 
 def test_a_message_that_is_refused_ends_the_run_and_stays(tmp_path: Path) -> None:

@@ -211,6 +211,8 @@ class StreamSink:
         self._began = threading.Event()
         self._began_well = False
         self._reachable = False
+        self._missed = False
+        """Whether it was told that the broker is not there."""
         self._hurried = False
         self._closing = False
         self._deadline = float("inf")
@@ -404,9 +406,10 @@ class StreamSink:
             raise
         with self._changed:
             self._counts["reconnects"] += self._began_well
-        if self._began_well:
-            _log.warning("%s: %s is there again", self._transport.name, self._transport.place)
+        if self._missed:
+            _log.warning("%s: %s is there%s", self._transport.name, self._transport.place, " again" * self._began_well)
         self._reachable = self._began_well = True
+        self._missed = False
         self._began.set()
 
     def _next_batch(self) -> list[Entry]:
@@ -430,14 +433,16 @@ class StreamSink:
             self._changed.notify_all()
 
     def _lose(self, error: Unreachable, batch: Sequence[Entry]) -> None:
-        if self._reachable:
+        if not self._missed:
             _log.warning(
-                "%s: %s is lost: %s; messages wait in '%s'",
-                self._transport.name, self._transport.place, redact(str(error)), self._spool and self._spool.folder,
+                "%s: %s is %s: %s; messages wait in '%s'",
+                self._transport.name, self._transport.place, "lost" if self._reachable else "not there",
+                redact(str(error)), self._spool and self._spool.folder,
             )  # fmt: skip
+        if self._reachable:
             with self._changed:
                 self._counts["resent"] += len(batch)
-        self._reachable = False
+        self._reachable, self._missed = False, True
         self._transport.disconnect()
 
     def _pause(self, backoff: _Backoff, retry_after_s: float) -> None:
