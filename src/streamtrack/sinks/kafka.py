@@ -22,6 +22,10 @@ _REFUSALS: Final = frozenset(
     }
 )  # fmt: skip
 
+_LASTING: Final = 2
+_AT_FIRST_S: Final = 0.5
+"""After so long it is looked whether there is any use in waiting on."""
+
 
 class KafkaSink(StreamSink):
     """Produces every record with the source as its key, so that what is of one source stays in order in one partition.
@@ -83,16 +87,28 @@ class _Producer:
 
     def connect(self, timeout_s: float) -> None:
         """Reach a broker, and ask it for its topics."""
-        from confluent_kafka import KafkaException
-
         self._trouble = None
         self._producer = self._made(timeout_s)
+        at_first_s = min(_AT_FIRST_S, timeout_s / 2)
+        failure = self._ask(at_first_s)
+        if failure is not None and _weight(failure) < _LASTING:
+            failure = self._ask(timeout_s - at_first_s)
+        if failure is not None:
+            raise self._judged(failure)
+
+    def _ask(self, timeout_s: float) -> KafkaError | None:
+        """Ask a broker for its topics; return what is in the way, if something is."""
+        from confluent_kafka import KafkaException
+
+        assert self._producer is not None
         try:
             self._producer.list_topics(timeout=timeout_s)
         except KafkaException as error:
             # What it says of itself is that it took too long; why, the callback is told.
             self._producer.poll(0)
-            raise self._judged(self._trouble or error.args[0]) from error
+            failure: KafkaError = self._trouble or error.args[0]
+            return failure
+        return None
 
     def _made(self, timeout_s: float) -> Producer:
         from confluent_kafka import KafkaException, Producer
@@ -175,9 +191,9 @@ class _Producer:
 
 
 def _weight(error: KafkaError) -> int:
-    """Return how much an error explains."""
+    """Return how much an error explains; from ``_LASTING`` on, waiting does not help."""
     name = error.name()
-    return 3 if name in _REFUSALS else 2 if name == "_SSL" else 0 if name == "_ALL_BROKERS_DOWN" else 1
+    return 3 if name in _REFUSALS else _LASTING if name == "_SSL" else 0 if name == "_ALL_BROKERS_DOWN" else 1
 
 
 def _words(error: KafkaError) -> str:
