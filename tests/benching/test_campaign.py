@@ -133,15 +133,17 @@ def test_no_reference_is_no_agreement() -> None:
 def test_a_promise_is_asked_about_for_each_profile(monkeypatch: pytest.MonkeyPatch) -> None:
     def measure(task: Any, promise: Promise, cores: float, tell: Any, most: int) -> Any:
         found = make_capacity(3)
+        found.model = task.model
         for trial in found.trials:
             tell(trial)
-        assert (task.clip, task.profile, task.model, cores, most) == ("feed.mkv", "balanced", "m", 2.0, 8)
+        assert (task.clip, task.profile, task.model, cores, most) == ("feed.mkv", "balanced", "there/m.onnx", 2.0, 8)
         return found
 
     monkeypatch.setattr(campaign, "measure_capacity", measure)
     report = empty()
-    steps = conduct(plan(promise=Promise(95, 200.0), feed="feed.mkv"), report)
-    assert [each.streams for each in report.capacity] == [3]
+    written = plan().models[0]._replace(written="there/m.onnx")
+    steps = conduct(plan(promise=Promise(95, 200.0), feed="feed.mkv", models=(written,)), report)
+    assert [(each.streams, each.model) for each in report.capacity] == [(3, "m")]
     assert steps[-1].label == "4 streams, profile balanced: not held: p95 late"
 
 

@@ -222,7 +222,10 @@ class Campaign:
             self._on_step(Step(position, total, label, None))
 
         task = StreamTask(clip=plan.feed, profile=profile, model=plan.models[0].written, seconds=max(4.0, plan.seconds))
-        self._report.capacity.append(measure_capacity(task, plan.promise, plan.cores, tell, plan.most_streams))
+        result = measure_capacity(task, plan.promise, plan.cores, tell, plan.most_streams)
+        # Not where its file lies: reports of two machines are compared.
+        result.model = plan.models[0].name
+        self._report.capacity.append(result)
         self._on_result()
 
 
