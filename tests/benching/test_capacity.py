@@ -7,16 +7,18 @@ from hypothesis import strategies as st
 from streamtrack.benching import capacity
 from streamtrack.benching.capacity import (
     Promise,
+    SideBySide,
     busy_percent,
     busy_ticks,
     judge,
     limit,
     measure_capacity,
     parse_promise,
+    run_streams,
     search,
 )
 from streamtrack.benching.results import StageTime, Trial
-from streamtrack.benching.tasks import StreamMeasured, StreamTask
+from streamtrack.benching.tasks import Ready, StreamMeasured, StreamTask
 from streamtrack.errors import ConfigError
 
 TASK = StreamTask(clip="clip.mkv", profile="balanced", model="auto", seconds=4)
@@ -93,9 +95,47 @@ def test_how_busy_the_machine_is(tmp_path: Path) -> None:
     assert busy_percent(None, (1, 1)) is None
 
 
+def test_the_machine_is_watched_while_the_streams_are_measured_and_not_while_they_start(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    happened: list[str] = []
+
+    class Child:
+        def __init__(self, task: object) -> None:
+            happened.append("start")
+            self._answers = iter([Ready(), stream([10.0])])
+
+        def __enter__(self) -> Child:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            happened.append("end")
+
+        def go(self) -> None:
+            happened.append("go")
+
+        def answer(self, timeout_s: float) -> object:
+            given = next(self._answers)
+            happened.append("ready" if isinstance(given, Ready) else "done")
+            return given
+
+    def ticks() -> tuple[int, int]:
+        happened.append("look")
+        return 100 * happened.count("look") * happened.count("go"), 400 * happened.count("look")
+
+    monkeypatch.setattr(capacity, "Child", Child)
+    monkeypatch.setattr(capacity, "busy_ticks", ticks)
+    found = run_streams(TASK, 2)
+    assert isinstance(found, SideBySide)
+    assert (len(found.streams), found.machine_percent) == (2, 50.0)
+    assert happened == ["start"] * 2 + ["ready"] * 2 + ["go"] * 2 + ["look", "done", "look", "done"] + ["end"] * 2
+
+
 def test_a_search_is_told_as_it_goes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        capacity, "run_streams", lambda task, n: [stream([10.0] * 20 if n <= 5 else [500.0] * 20, cpu_s=1.4)] * n
+        capacity,
+        "run_streams",
+        lambda task, n: SideBySide([stream([10.0] * 20 if n <= 5 else [500.0] * 20, cpu_s=1.4)] * n, 97.0),
     )
     told: list[Trial] = []
     found = measure_capacity(TASK, PROMISE, 2.0, told.append)
@@ -109,7 +149,9 @@ def test_a_stream_that_fails_is_not_held_and_says_why(monkeypatch: pytest.Monkey
     monkeypatch.setattr(capacity, "run_streams", lambda task, n: "no such model")
     found = measure_capacity(TASK, PROMISE, 2.0, lambda trial: None)
     assert (found.outcome, found.streams, found.reason) == ("failed", 0, "no such model")
-    monkeypatch.setattr(capacity, "run_streams", lambda task, n: "out of memory" if n > 2 else [stream([10.0])] * n)
+    monkeypatch.setattr(
+        capacity, "run_streams", lambda task, n: "out of memory" if n > 2 else SideBySide([stream([10.0])] * n, None)
+    )
     found = measure_capacity(TASK, PROMISE, 2.0, lambda trial: None)
     assert (found.outcome, found.streams) == ("ok", 2)
     assert "out of memory" in found.limited_by

@@ -85,14 +85,12 @@ def measure_capacity(
     devices: Counter[str] = Counter()
 
     def holds(count: int) -> bool:
-        before = busy_ticks()
         outcome = run_streams(task, count)
-        machine_percent = busy_percent(before, busy_ticks())
         trial = Trial(streams=count, held=False, latency_ms=0, kept=0, cpu_percent=0, memory_mb=0, why=str(outcome))
         if not isinstance(outcome, str):
-            trial = judge(outcome, promise)
-            trial.machine_percent = machine_percent
-            devices.update(stream.device for stream in outcome)
+            trial = judge(outcome.streams, promise)
+            trial.machine_percent = outcome.machine_percent
+            devices.update(stream.device for stream in outcome.streams)
         trials.append(trial)
         tell(trial)
         return trial.held
@@ -112,7 +110,15 @@ def measure_capacity(
     return result
 
 
-def run_streams(task: StreamTask, count: int) -> list[StreamMeasured] | str:
+class SideBySide(NamedTuple):
+    """What became of streams that ran at once."""
+
+    streams: list[StreamMeasured]
+    machine_percent: float | None
+    """What part of all processors was busy while they were measured, by whatever; None where it cannot be told."""
+
+
+def run_streams(task: StreamTask, count: int) -> SideBySide | str:
     """Run ``count`` streams side by side and return what became of each; text where one failed."""
     with contextlib.ExitStack() as stack:
         children = [stack.enter_context(Child(task)) for _ in range(count)]
@@ -124,11 +130,15 @@ def run_streams(task: StreamTask, count: int) -> list[StreamMeasured] | str:
         for child in children:
             child.go()
         deadline = time.monotonic() + 2 * task.seconds + _START_S
-        outcomes = [child.answer(max(1.0, deadline - time.monotonic())) for child in children]
+        # Not from their start on: that loads every processor, and is not measured of the streams either.
+        before, outcomes, machine_percent = busy_ticks(), [], None
+        for child in children:
+            outcomes.append(child.answer(max(1.0, deadline - time.monotonic())))
+            machine_percent = machine_percent or busy_percent(before, busy_ticks())
     measured = [outcome for outcome in outcomes if isinstance(outcome, StreamMeasured)]
     if len(measured) < count:
         return _failure(next(outcome for outcome in outcomes if not isinstance(outcome, StreamMeasured)))
-    return measured
+    return SideBySide(measured, machine_percent)
 
 
 def _failure(answer: object) -> str:
