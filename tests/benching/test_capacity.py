@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Self
 
 import pytest
 from hypothesis import given
@@ -105,7 +106,7 @@ def test_the_machine_is_watched_while_the_streams_are_measured_and_not_while_the
             happened.append("start")
             self._answers = iter([Ready(), stream([10.0])])
 
-        def __enter__(self) -> Child:
+        def __enter__(self) -> Self:
             return self
 
         def __exit__(self, *_: object) -> None:

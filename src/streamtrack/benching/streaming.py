@@ -45,7 +45,8 @@ def _stages(begin: _Moment, end: _Moment) -> dict[str, StageTime]:
             wall_ms=round((wall - wall0) * per_item, 4),
             cpu_ms=round((cpu - cpu0) * per_item, 4),
             items=count,
-            busy=round((wall - wall0) / wall_s, 4) if wall_s else 0.0,
+            # A clock moves when a piece of work is done: one that was begun before counts whole.
+            busy=min(1.0, round((wall - wall0) / wall_s, 4)) if wall_s else 0.0,
         )
     return stages
 
