@@ -325,7 +325,7 @@ def test_room_can_be_waited_for_without_putting_anything() -> None:
     waiting = threading.Thread(target=channel.wait_for_room)
     waiting.start()
     assert channel.get() == 0
-    waiting.join(5)
+    waiting.join(30)
     assert not waiting.is_alive()
     assert channel.stats.items == 1
     channel.close()
@@ -342,7 +342,7 @@ def test_a_larger_channel_wakes_who_waits_for_room() -> None:
     waiting = threading.Thread(target=channel.put, args=(1,))
     waiting.start()
     channel.resize(2, drop_oldest=False)
-    waiting.join(5)
+    waiting.join(30)
     assert [channel.get(), channel.get()] == [0, 1]
 
 

@@ -29,7 +29,7 @@ OPENMETRICS = {"Accept": "application/openmetrics-text;version=1.0.0,text/plain;
 
 def ask(url: str, path: str, method: str = "GET", headers: dict[str, str] | None = None) -> http.client.HTTPResponse:
     """Return an answer that was read; its text is in ``answer.text``."""
-    connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=5)
+    connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=30)
     connection.request(method, path, headers=headers or {})
     answer = connection.getresponse()
     answer.text = answer.read().decode()  # type: ignore[attr-defined]
@@ -90,7 +90,7 @@ def test_methods_that_change_things_are_refused(endpoint: MetricsEndpoint) -> No
 
 def test_a_client_that_says_nothing_holds_nobody_up(endpoint: MetricsEndpoint) -> None:
     host, port = endpoint.url.removeprefix("http://").split(":")
-    silent = [socket.create_connection((host, int(port)), timeout=5) for _ in range(16)]
+    silent = [socket.create_connection((host, int(port)), timeout=30) for _ in range(16)]
     with pytest.raises((OSError, http.client.HTTPException)):
         # The seventeenth is one too many.
         ask(endpoint.url, "/")

@@ -46,9 +46,10 @@ QUICK = {"fpsprobesize": "0", "analyzeduration": "200000"}
 
 
 @contextmanager
-def opened(url: str, transport: str = "tcp", timeout: float = 20.0) -> Iterator[Any]:
+def opened(url: str, transport: str = "tcp", silence_s: float = 20.0) -> Iterator[Any]:
+    """Open a feed and wait for each packet for ``silence_s`` at most."""
     options = {**QUICK, "rtsp_transport": transport} if url.startswith("rtsp") else QUICK
-    with av.open(url, options=options, timeout=(timeout, timeout)) as container:
+    with av.open(url, options=options, timeout=(20.0, silence_s)) as container:
         container.streams.video[0].thread_type = "SLICE"
         yield container
 
@@ -141,7 +142,7 @@ def test_rtsp_loses_packets(clips: Clips) -> None:
 def test_rtsp_mute_answers_but_shows_nothing(clips: Clips) -> None:
     with RtspServer(clips, mute=True) as server:
         sizes: list[int] = []
-        with opened(server.url, "udp", timeout=0.5) as container, pytest.raises(av.ExitError):
+        with opened(server.url, "udp", silence_s=0.5) as container, pytest.raises(av.ExitError):
             sizes.extend(packet.size for packet in container.demux(video=0))
         assert sum(sizes) < 10
         server.set_mute(False)
@@ -163,7 +164,7 @@ def test_a_feed_that_is_killed_comes_back_where_it_was(clips: Clips, tmp_path: P
         url = server.url
         for _ in range(2):
             # A dead UDP feed is silence, which takes two timeouts.
-            with opened(url, timeout=0.5) as container:
+            with opened(url, silence_s=1.0) as container:
                 seen = numbers(container, 10)
                 assert seen == follow(seen[0], 10)
                 server.kill()
@@ -212,7 +213,7 @@ def test_a_wire_that_is_cut_and_mended_in_time_loses_nothing(clips: Clips) -> No
 
 
 def test_a_wire_that_stays_cut_is_silent(clips: Clips) -> None:
-    with RtspServer(clips) as server, Wire(server) as wire, opened(wire.url, timeout=0.5) as container:
+    with RtspServer(clips) as server, Wire(server) as wire, opened(wire.url, silence_s=0.5) as container:
         wire.cut()
         with pytest.raises(av.ExitError):
             numbers(container, 50)
