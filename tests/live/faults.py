@@ -90,7 +90,7 @@ class Fault:
     keeps_ids: bool | None = None
     """Whether tracks go on; None where that depends on how long the gap becomes."""
     most_lost: int = 0
-    """Frames that the camera made and the run may never see."""
+    """Frames that the camera made and the run may never see, beside those made between mending and recovery."""
 
 
 RECONNECTED: Final[tuple[FeedState, ...]] = ("connecting", "live", "reconnecting", "live")
