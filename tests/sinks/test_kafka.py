@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 from brokers import FAST, BrokerConformance, KafkaMock, ids_in_order, run, running, story, until
+from confluent_kafka import KafkaError
 
 from streamtrack.errors import ConfigError, SinkError
-from streamtrack.sinks._delivery import Refused
+from streamtrack.sinks._delivery import Refused, Unreachable
 from streamtrack.sinks._messages import Message
 from streamtrack.sinks.kafka import KafkaSink
 from streamtrack.testing.results import make_info
@@ -69,6 +70,20 @@ def test_a_message_that_is_too_large_is_refused(server: KafkaMock) -> None:
             transport.publish([Message("1", "door", "track", b"x" * 2_000_000)], 5)
     finally:
         transport.disconnect()
+
+
+def test_a_login_that_is_refused_later_on_is_waited_for() -> None:
+    """Somebody may be giving the right at this moment: only a message that is refused ends a run."""
+    with running(KafkaMock()) as broker:
+        transport = broker.sink()._transport
+        transport.connect(1)
+        try:
+            transport._on_error(KafkaError(KafkaError._AUTHENTICATION))
+            broker.kill()
+            with pytest.raises(Unreachable):
+                transport.publish([Message("1", "door", "track", b"x")], 10)
+        finally:
+            transport.disconnect()
 
 
 def test_a_login_is_handed_to_the_client_and_not_shown() -> None:

@@ -64,7 +64,10 @@ def read_tls(sink: str, settings: Settings, *, encrypted: bool, how: str) -> Tls
     if tls.cert and not tls.key:
         hint = " Where the key has a file of its own, name that with tls_key."
         _check(f"{sink}.tls_cert", tls.cert, "PRIVATE KEY", hint)
+    # One after the other, so that it is known which of them is meant.
     for option, part in (("ca", Tls(tls.ca, "", "")), ("cert", tls)):
+        if option not in named:
+            continue
         try:
             part.context()
         except OSError as error:

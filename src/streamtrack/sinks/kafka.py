@@ -23,6 +23,7 @@ _REFUSALS: Final = frozenset(
 )  # fmt: skip
 
 _LASTING: Final = 2
+_WEIGHTS: Final = {"_SSL": _LASTING, "_ALL_BROKERS_DOWN": 0}
 _AT_FIRST_S: Final = 0.5
 """After so long it is looked whether there is any use in waiting on."""
 
@@ -94,7 +95,7 @@ class _Producer:
         if failure is not None and _weight(failure) < _LASTING:
             failure = self._ask(timeout_s - at_first_s)
         if failure is not None:
-            raise self._judged(failure)
+            raise _judged(failure)
 
     def _ask(self, timeout_s: float) -> KafkaError | None:
         """Ask a broker for its topics; return what is in the way, if something is."""
@@ -164,18 +165,12 @@ class _Producer:
                     on_delivery=report,
                 )
         except KafkaException as error:
-            raise self._judged(error.args[0]) from error
+            raise _judged(error.args[0]) from error
         self._producer.flush(timeout_s)
         if failures:
-            raise self._judged(failures[0])
+            raise _judged(failures[0])
         if delivered < len(messages):
             raise Unreachable("no acknowledgement in time.")
-
-    def _judged(self, error: KafkaError) -> Exception:
-        refused = [each for each in (error, self._trouble) if each is not None and each.name() in _REFUSALS]
-        if refused:
-            return Refused(f"{refused[0].str()}.")
-        return Unreachable(_words(error))
 
     def idle(self) -> None:
         """Let the client tell of errors; its own threads keep the connection."""
@@ -190,10 +185,14 @@ class _Producer:
             self._producer = None
 
 
+def _judged(error: KafkaError) -> Refused | Unreachable:
+    return Refused(f"{error.str()}.") if error.name() in _REFUSALS else Unreachable(_words(error))
+
+
 def _weight(error: KafkaError) -> int:
     """Return how much an error explains; from ``_LASTING`` on, waiting does not help."""
     name = error.name()
-    return 3 if name in _REFUSALS else _LASTING if name == "_SSL" else 0 if name == "_ALL_BROKERS_DOWN" else 1
+    return _LASTING + 1 if name in _REFUSALS else _WEIGHTS.get(name, 1)
 
 
 def _words(error: KafkaError) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final, Unpack
+from typing import TYPE_CHECKING, Any, Final, Unpack
 
 from streamtrack.errors import ConfigError
 from streamtrack.sinks._delivery import Options, Refused, StreamSink, Unreachable, settle
@@ -83,11 +83,7 @@ class _Adder:
             db=self._database,
             username=endpoint.username or None,
             password=endpoint.password or None,
-            ssl=self._tls is not None,
-            ssl_ca_certs=self._tls.ca or None if self._tls else None,
-            ssl_certfile=self._tls.cert or None if self._tls else None,
-            ssl_keyfile=self._tls.key or None if self._tls else None,
-            ssl_check_hostname=True,
+            **self._encryption(),
             socket_timeout=timeout_s,
             socket_connect_timeout=timeout_s,
             # Who tries again is the delivery: here a command that may have been carried out would be sent twice unseen.
@@ -97,6 +93,14 @@ class _Adder:
             self._client.ping()
         except RedisError as error:
             raise _judged(error) from error
+
+    def _encryption(self) -> dict[str, Any]:
+        if self._tls is None:
+            return {}
+        ca, cert, key = (file or None for file in self._tls)
+        return {
+            "ssl": True, "ssl_check_hostname": True, "ssl_ca_certs": ca, "ssl_certfile": cert, "ssl_keyfile": key,
+        }  # fmt: skip
 
     def publish(self, messages: Sequence[Message], timeout_s: float) -> None:
         """Append in one transaction, so that all of a batch is there or nothing, and in order."""
