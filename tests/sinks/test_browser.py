@@ -28,19 +28,20 @@ LOOK = """<!doctype html><html><body>
 const told = {}, video = document.getElementById("video"), page = document.getElementById("page");
 const tell = more => {
   Object.assign(told, more);
-  if (told.error || (told.title && told.at > told.duration / 2))
+  if (told.error || (told.title && told.edge && told.at > told.duration / 2))
     fetch("LISTENER", {method: "POST", mode: "no-cors", body: JSON.stringify(told)});
 };
 video.onerror = () => tell({error: video.error.message});
 video.onloadeddata = () => { video.currentTime = video.duration / 2; };
-video.onseeked = () => {
+// That it has sought does not say that there is a picture to be seen; only this does.
+video.onseeked = () => { video.requestVideoFrameCallback(look); video.play(); };
+const look = () => {
   const canvas = document.createElement("canvas");
   [canvas.width, canvas.height] = [video.videoWidth, video.videoHeight];
   const drawing = canvas.getContext("2d");
   drawing.drawImage(video, 0, 0);
   tell({ready: video.readyState, duration: video.duration, size: [canvas.width, canvas.height],
     edge: Array.from(drawing.getImageData(60, 120, 1, 1).data.slice(0, 3))});
-  video.play();
 };
 video.ontimeupdate = () => tell({at: video.currentTime});
 page.onload = () => {
